@@ -1,0 +1,114 @@
+package event
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// Type says what kind of record an event is.
+type Type string
+
+// The first six are what producers send, in Segment's words; the rest are Attune's own.
+const (
+	Track    Type = "track"
+	Identify Type = "identify"
+	Page     Type = "page"
+	Screen   Type = "screen"
+	Group    Type = "group"
+	Alias    Type = "alias"
+
+	Delivery Type = "delivery" // the end of a delivery: accepted, dropped, bounced or unknown
+	Wake     Type = "wake"     // a due wake-up: runs what the profile owes, states nothing of its own
+	Control  Type = "control"  // a control record: changes what decides, belongs to no profile
+)
+
+// Names from Segment's ecommerce and email specs that Attune gives a meaning of its own.
+const (
+	OrderCompleted = "Order Completed"
+	OrderRefunded  = "Order Refunded"
+	Subscribed     = "Subscribed"   // grants consent to the channel in properties.channel, by default email
+	Unsubscribed   = "Unsubscribed" // withdraws it
+)
+
+// Event is one record of a partition's log: what happened to one customer, already normalized. It holds no
+// personal field: those are in the vault, and keyed hashes stand in their place.
+//
+// Its third time, after Occurred and Accepted, is its position in the log, which the log itself gives.
+type Event struct {
+	// ID is the producer's message id, the key by which repeats are known.
+	ID   string `json:"id"`
+	Type Type   `json:"type"`
+	// Name is the event's name of a track, the page's or screen's name, the group's id.
+	Name    string `json:"name,omitempty"`
+	Profile string `json:"profile,omitempty"`
+	// User is the producer's user id, or its keyed hash where the id is itself personal (an address).
+	User string `json:"user,omitempty"`
+	// Occurred is what the sender says, skew corrected: it decides only which window an event falls in.
+	Occurred Instant `json:"occurred"`
+	// Accepted was stamped once, at ingest: the clock of everything after it.
+	Accepted Instant `json:"accepted"`
+	// Historical marks an import or backfill: it changes state and fires nothing.
+	Historical bool   `json:"historical,omitempty"`
+	Properties Object `json:"properties,omitempty"`
+	Traits     Object `json:"traits,omitempty"`
+	Context    Object `json:"context,omitempty"`
+	// Consent is what this event says of it, per channel: true grants, false withdraws.
+	Consent map[string]bool `json:"consent,omitempty"`
+
+	// Control is set on control records only.
+	Control *ControlRecord `json:"control,omitempty"`
+	// Source tells repeats from news without a window.
+	Source Source `json:"source"`
+}
+
+// ControlRecord names an immutable object that steers decisions from here on. The object is stored before
+// its record; versions of a kind only rise.
+type ControlRecord struct {
+	Kind    string `json:"kind"` // "definitions"
+	Version uint64 `json:"version"`
+	Hash    string `json:"hash"` // of the object, in the objects bucket
+}
+
+// Source says where a record came from, so that whoever reads a partition's log applies it once.
+//
+// Ordinals rise per source and partition. A source sends in batches: it begins one only when all before it is
+// stored. After is the ordinal of the record before this one in the same batch and partition (0 for the
+// first), so a reader that has not seen it knows that this record overtook a lost one and will come again.
+type Source struct {
+	Name    string `json:"name"`
+	Ordinal uint64 `json:"ordinal"`
+	After   uint64 `json:"after,omitempty"`
+}
+
+// CountName is the name under which an event is counted and asked for by rules: a track's own, page:NAME and
+// screen:NAME for those; empty for records that aren't counted.
+func (e *Event) CountName() string {
+	switch e.Type {
+	case Track:
+		return e.Name
+	case Page, Screen:
+		return string(e.Type) + ":" + e.Name
+	}
+	return ""
+}
+
+// Decode reads one record of the log.
+func Decode(data []byte) (Event, error) {
+	var e Event
+	if err := json.Unmarshal(data, &e); err != nil {
+		return Event{}, fmt.Errorf("decode event: %w", err)
+	}
+	return e, nil
+}
+
+// Encode writes one record of the log.
+func (e *Event) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false) // objects go on byte for byte
+	if err := encoder.Encode(e); err != nil {
+		return nil, fmt.Errorf("encode event %q: %w", e.ID, err)
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}

@@ -1,0 +1,115 @@
+package event
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Money is an amount in ten-thousandths of a currency's main unit, so that sums are exact in any order.
+// Its range is about ±900 trillion.
+type Money int64
+
+// MoneyUnit is one main unit: a pound, a euro, a dollar.
+const MoneyUnit Money = 10_000
+
+// ParseMoney reads a JSON number or a decimal string. What has more than four decimals is rounded half away
+// from zero. It refuses what is no finite decimal number or out of range.
+func ParseMoney(s string) (Money, error) {
+	number := strings.TrimSpace(s)
+	negative := strings.HasPrefix(number, "-")
+	if negative || strings.HasPrefix(number, "+") {
+		number = number[1:]
+	}
+	number, exponent, scientific := cutExponent(number)
+	whole, fraction, _ := strings.Cut(number, ".")
+	if whole == "" && fraction == "" || !allDigits(whole) || !allDigits(fraction) {
+		return 0, fmt.Errorf("money %q: not a decimal number", s)
+	}
+	if scientific {
+		shift, err := strconv.Atoi(exponent)
+		if err != nil || shift > maxExponent || shift < -maxExponent {
+			return 0, fmt.Errorf("money %q: not a decimal number in range", s)
+		}
+		whole, fraction = shiftPoint(whole, fraction, shift)
+	}
+	whole = strings.TrimLeft(whole, "0")
+	if len(whole) > 15 {
+		return 0, fmt.Errorf("money %q: out of range", s)
+	}
+	var m Money
+	for _, c := range whole {
+		m = m*10 + Money(c-'0')
+	}
+	for i := range 4 {
+		m *= 10
+		if i < len(fraction) {
+			m += Money(fraction[i] - '0')
+		}
+	}
+	if len(fraction) > 4 && fraction[4] >= '5' {
+		m++
+	}
+	if m > 9e18 || m < 0 {
+		return 0, fmt.Errorf("money %q: out of range", s)
+	}
+	if negative {
+		m = -m
+	}
+	return m, nil
+}
+
+// maxExponent bounds scientific notation; no float64 prints more.
+const maxExponent = 400
+
+// cutExponent splits the scientific notation of producers that print floats.
+func cutExponent(s string) (number, exponent string, found bool) {
+	if i := strings.IndexAny(s, "eE"); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
+}
+
+// shiftPoint moves the decimal point n digits to the right; to the left when n is negative.
+func shiftPoint(whole, fraction string, n int) (w, f string) {
+	if n >= 0 {
+		fraction += strings.Repeat("0", max(0, n-len(fraction)))
+		return whole + fraction[:n], fraction[n:]
+	}
+	whole = strings.Repeat("0", max(0, -n-len(whole))) + whole
+	return whole[:len(whole)+n], whole[len(whole)+n:] + fraction
+}
+
+func allDigits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
+
+// MoneyOf rounds a computed amount, such as a lifetime value, to Money. NaN and what is out of range give 0.
+func MoneyOf(f float64) Money {
+	if math.IsNaN(f) || math.Abs(f) > 9e14 {
+		return 0
+	}
+	return Money(math.Round(f * float64(MoneyUnit)))
+}
+
+// Float is the amount in main units.
+func (m Money) Float() float64 { return float64(m) / float64(MoneyUnit) }
+
+// String prints the amount in main units with two to four decimals: "12.50", "0.1234".
+func (m Money) String() string {
+	sign, amount := "", uint64(m)
+	if m < 0 {
+		sign, amount = "-", -amount
+	}
+	s := fmt.Sprintf("%s%d.%04d", sign, amount/uint64(MoneyUnit), amount%uint64(MoneyUnit))
+	for range 2 {
+		s = strings.TrimSuffix(s, "0")
+	}
+	return s
+}

@@ -1,0 +1,235 @@
+package profile_test
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+func instants() *rapid.Generator[event.Instant] {
+	return rapid.Custom(func(t *rapid.T) event.Instant { return event.Instant(rapid.Int64().Draw(t, "instant")) })
+}
+
+func amounts() *rapid.Generator[event.Money] {
+	return rapid.Custom(func(t *rapid.T) event.Money { return event.Money(rapid.Int64().Draw(t, "money")) })
+}
+
+func objects() *rapid.Generator[event.Object] {
+	return rapid.SampledFrom([]event.Object{nil, event.Object(`{"a":1.50,"b":"<ü>"}`), event.Object(`"x"`), event.Object(`null`), event.Object(`[1]`)})
+}
+
+func names() *rapid.Generator[string] {
+	return rapid.StringMatching(`[a-z é<"]{0,8}`)
+}
+
+// profiles draws any profile that the type can hold, in or out of the bounds that the stages keep.
+func profiles() *rapid.Generator[*profile.Profile] {
+	at, money := instants(), amounts()
+	return rapid.Custom(func(t *rapid.T) *profile.Profile {
+		return &profile.Profile{
+			ID: names().Draw(t, "id"), Now: at.Draw(t, "now"), Applied: rapid.Uint64().Draw(t, "applied"),
+			First: at.Draw(t, "first"), Last: at.Draw(t, "last"),
+			Traits: rapid.MapOfN(names(), rapid.Custom(func(t *rapid.T) profile.Trait {
+				return profile.Trait{Value: objects().Draw(t, "value"), At: at.Draw(t, "at")}
+			}), 0, 6).Draw(t, "traits"),
+			Consents: rapid.MapOfN(names(), rapid.Custom(func(t *rapid.T) profile.Consent {
+				return profile.Consent{Granted: rapid.Bool().Draw(t, "granted"), At: at.Draw(t, "at")}
+			}), 0, 3).Draw(t, "consents"),
+			Counts: rapid.MapOfN(names(), rapid.Uint64(), 0, 6).Draw(t, "counts"),
+			Orders: profile.Orders{
+				Count: rapid.Uint64().Draw(t, "orders"), Refunds: rapid.Uint64().Draw(t, "refunds"),
+				Revenue: money.Draw(t, "revenue"), Refunded: money.Draw(t, "refunded"),
+				First: at.Draw(t, "first order"), Last: at.Draw(t, "last order"),
+				Days: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Day {
+					return profile.Day{Day: rapid.Int32().Draw(t, "day"), Spent: money.Draw(t, "spent")}
+				}), 0, 5).Draw(t, "days"),
+			},
+			Scores: profile.Scores{
+				CLV: money.Draw(t, "clv"), Alive: rapid.Float64().Draw(t, "alive"),
+				Scored: at.Draw(t, "scored"), Next: at.Draw(t, "next"),
+			},
+			Windows: rapid.MapOfN(rapid.Uint64(), rapid.SliceOfN(at, 1, 4), 0, 4).Draw(t, "windows"),
+			Segments: rapid.MapOfN(names(), rapid.Custom(func(t *rapid.T) profile.Membership {
+				return profile.Membership{In: rapid.Bool().Draw(t, "in"), Since: at.Draw(t, "since"), Until: at.Draw(t, "until")}
+			}), 0, 4).Draw(t, "segments"),
+			Definitions: rapid.Uint64().Draw(t, "definitions"),
+			Waits: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Wait {
+				return profile.Wait{
+					Campaign: names().Draw(t, "campaign"), Key: names().Draw(t, "key"), Due: at.Draw(t, "due"),
+					Cause: names().Draw(t, "cause"), Position: rapid.Uint64().Draw(t, "position"),
+					Properties: objects().Draw(t, "properties"), Name: names().Draw(t, "name"), Occurred: at.Draw(t, "occurred"),
+				}
+			}), 0, 3).Draw(t, "waits"),
+			Sends: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Send {
+				return profile.Send{Decision: names().Draw(t, "decision"), Campaign: names().Draw(t, "campaign"), At: at.Draw(t, "at")}
+			}), 0, 3).Draw(t, "sends"),
+			Armed: at.Draw(t, "armed"),
+		}
+	})
+}
+
+func codec(t testing.TB) *profile.Codec {
+	t.Helper()
+	c, err := profile.NewCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// What is stored is what comes back, and what comes back is stored as the same bytes: a profile that nobody
+// touched must not look changed.
+func TestCodecRoundTrip(t *testing.T) {
+	c := codec(t)
+	rapid.Check(t, func(t *rapid.T) {
+		want := profiles().Draw(t, "profile")
+		data, err := c.Encode(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := c.Decode(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("decoded profile differs (-want +got):\n%s", diff)
+		}
+		again, err := c.Encode(got)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(data, again) {
+			t.Fatalf("encoded again:\n%x\nwant\n%x", again, data)
+		}
+	})
+}
+
+// The same facts give the same bytes whatever the order in which maps were filled.
+func TestCodecIsDeterministic(t *testing.T) {
+	c := codec(t)
+	rapid.Check(t, func(t *rapid.T) {
+		keys := rapid.SliceOfNDistinct(names(), 2, 20, rapid.ID).Draw(t, "keys")
+		shuffled := rapid.Permutation(keys).Draw(t, "shuffled")
+		a, err := c.Encode(filled(keys))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := c.Encode(filled(shuffled))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(a, b) {
+			t.Fatalf("keys in order %q and %q give different bytes", keys, shuffled)
+		}
+	})
+}
+
+func filled(keys []string) *profile.Profile {
+	p := profile.New("p")
+	p.Traits, p.Consents = map[string]profile.Trait{}, map[string]profile.Consent{}
+	p.Counts, p.Segments, p.Windows = map[string]uint64{}, map[string]profile.Membership{}, map[uint64][]event.Instant{}
+	for _, k := range keys {
+		n := uint64(len(k)) * 7
+		p.Traits[k] = profile.Trait{Value: event.Object(fmt.Sprintf("%q", k)), At: 5}
+		p.Consents[k] = profile.Consent{Granted: len(k)%2 == 0, At: 6}
+		p.Counts[k] = n
+		p.Segments[k] = profile.Membership{In: true, Since: 3}
+		p.Windows[n] = []event.Instant{9, 8}
+	}
+	return p
+}
+
+// The bytes are a stored format: profiles written by this version must stay readable, field by field.
+func TestCodecFormatIsStable(t *testing.T) {
+	c := codec(t)
+	p := &profile.Profile{
+		ID: "p1", Now: 1000, Applied: 7, First: 1, Last: 2,
+		Traits:   map[string]profile.Trait{"plan": {Value: event.Object(`"pro"`), At: 3}},
+		Consents: map[string]profile.Consent{"email": {Granted: true, At: 4}},
+		Counts:   map[string]uint64{"A": 2},
+		Orders:   profile.Orders{Count: 1, Revenue: 125000, First: 5, Last: 5, Days: []profile.Day{{Day: 1, Spent: 125000}}},
+		Scores:   profile.Scores{CLV: 10, Alive: 0.5, Scored: 6, Next: 7},
+	}
+	data, err := c.Encode(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "aa" + "01627031" + "021903e8" + "0307" + "0401" + "0502" + // id, now, applied, first, last
+		"06a164706c616ea201452270726f220203" + // traits
+		"07a165656d61696ca201f50204" + // consents
+		"08a1614102" + // counts
+		"09a50101031a0001e848050506050781a20101021a0001e848" + // orders
+		"0aa4010a02f9380003060407" // scores
+	if got := fmt.Sprintf("%x", data); got != want {
+		t.Errorf("stored bytes changed; profiles of earlier versions must stay readable\n got %s\nwant %s", got, want)
+	}
+}
+
+func TestDecodeRefusesRubbish(t *testing.T) {
+	c := codec(t)
+	for name, data := range map[string][]byte{
+		"empty":     nil,
+		"no map":    {0x01},
+		"cut short": {0xa2, 0x01, 0x62, 'p'},
+		"text id":   {0xa1, 0x02, 0x61, 'x'},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if p, err := c.Decode(data); err == nil {
+				t.Errorf("decoded %x as %+v, want an error", data, p)
+			} else if !strings.HasPrefix(err.Error(), "decode profile: ") {
+				t.Errorf("error %q does not name the operation", err)
+			}
+		})
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	c := codec(f)
+	data, err := c.Encode(filled([]string{"a", "b", "c"}))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte{0xa0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := c.Decode(data)
+		if err != nil {
+			return
+		}
+		once, err := c.Encode(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := c.Decode(once)
+		if err != nil {
+			t.Fatalf("cannot read back what was written: %v", err)
+		}
+		twice, err := c.Encode(q)
+		if err != nil || !bytes.Equal(once, twice) {
+			t.Fatalf("encoding is not stable: %v\n%x\n%x", err, once, twice)
+		}
+	})
+}
+
+func TestMemberships(t *testing.T) {
+	p := profile.New("p")
+	if got := p.Memberships(); got == nil || len(got) != 0 {
+		t.Errorf("memberships of a new profile: %#v, want an empty list that is not nil", got)
+	}
+	p.Segments = map[string]profile.Membership{"b": {In: true}, "out": {Until: 9}, "a": {In: true}}
+	if got, want := p.Memberships(), []string{"a", "b"}; !slices.Equal(got, want) {
+		t.Errorf("memberships %v, want %v", got, want)
+	}
+	if !p.In("a") || p.In("out") || p.In("never") {
+		t.Error("In disagrees with the memberships")
+	}
+}
