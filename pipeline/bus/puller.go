@@ -1,0 +1,213 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Errors of a pull. After any of them the consumer must be made anew before it is read on.
+var (
+	// ErrGap is returned when a delivery is missing: another reader's open request took it.
+	ErrGap = errors.New("a delivery is missing")
+	// ErrPullLost is returned when the broker sends neither messages nor heartbeats.
+	ErrPullLost = errors.New("no heartbeat from the broker")
+	// ErrConsumerGone is returned when the consumer was deleted, its leader changed, or nobody serves it.
+	ErrConsumerGone = errors.New("the consumer is gone")
+)
+
+const (
+	pullHeartbeat = 500 * time.Millisecond
+	pullExpiry    = 5 * time.Second
+)
+
+// Delivery is one message of a stream as a consumer delivered it.
+type Delivery struct {
+	Subject  string
+	Data     []byte
+	Header   nats.Header
+	Sequence uint64    // in the stream: the log position
+	Stored   time.Time // the broker's timestamp
+	reply    string
+}
+
+// Puller reads one consumer in order with its own request accounting: it knows exactly what each open request
+// still owes, and that each delivery follows the one before. One goroutine uses it; no goroutine inside.
+//
+// The client library's Consume can lose a pull request when its goroutine is descheduled between sending it
+// and noting it; requests and answers are handled by the same goroutine here, so that cannot happen.
+type Puller struct {
+	conn     *nats.Conn
+	sub      *nats.Subscription
+	inbox    string
+	subject  string
+	batch    int
+	open     int    // messages that open requests may still bring
+	requests int    // ever sent: each has its own reply subject
+	last     uint64 // consumer sequence of the last delivery
+	heard    time.Time
+	check    func(context.Context) error // nil: the consumer's name is its own
+}
+
+// NewPuller prepares to read a consumer that was just made.
+// Batch is the number of messages asked for at a time.
+func NewPuller(conn *nats.Conn, stream, consumer string, batch int) (*Puller, error) {
+	p := &Puller{
+		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(),
+		subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
+	}
+	sub, err := conn.SubscribeSync(p.inbox + ".*")
+	if err != nil {
+		return nil, fmt.Errorf("pull %s: %w", consumer, err)
+	}
+	if err := sub.SetPendingLimits(-1, -1); err != nil {
+		return nil, fmt.Errorf("pull %s: %w", consumer, err)
+	}
+	p.sub = sub
+	return p, nil
+}
+
+// Next waits for a message and returns what is there then, at most limit messages. It never waits for more.
+func (p *Puller) Next(ctx context.Context, limit int) ([]Delivery, error) {
+	var got []Delivery
+	for len(got) < limit {
+		if err := p.request(); err != nil {
+			return nil, err
+		}
+		if waiting, _, err := p.sub.Pending(); err == nil && waiting == 0 && len(got) > 0 {
+			return got, nil
+		}
+		m, err := p.receive(ctx)
+		if err != nil && ctx.Err() != nil && len(got) > 0 {
+			return got, nil // what was taken must not be lost
+		}
+		if err != nil {
+			return nil, err
+		}
+		if m == nil {
+			continue
+		}
+		d, err := p.accept(m)
+		if err != nil {
+			return nil, err
+		}
+		got = append(got, d)
+	}
+	return got, nil
+}
+
+// Check makes sure that everything delivered so far came from this puller's own consumer, and not from one that
+// was made anew under its name. What Next returned must not be used before.
+func (p *Puller) Check(ctx context.Context) error {
+	if p.check == nil {
+		return nil
+	}
+	return p.check(ctx)
+}
+
+// Ack confirms the delivery and, on a consumer that acknowledges all, every one before it.
+func (p *Puller) Ack(d Delivery) error {
+	if err := p.conn.Publish(d.reply, []byte("+ACK")); err != nil {
+		return fmt.Errorf("acknowledge %s %d: %w", d.Subject, d.Sequence, err)
+	}
+	return nil
+}
+
+// Close ends the subscription; open requests expire by themselves.
+func (p *Puller) Close() {
+	_ = p.sub.Unsubscribe() // fails only when the connection is gone, and then it is ended too
+}
+
+// request keeps between one and two batches asked for.
+func (p *Puller) request() error {
+	for p.open <= p.batch {
+		p.requests++
+		p.open += p.batch
+		body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, p.batch, pullExpiry, pullHeartbeat)
+		if err := p.conn.PublishRequest(p.subject, p.inbox+"."+strconv.Itoa(p.requests), []byte(body)); err != nil {
+			return fmt.Errorf("pull: %w", err)
+		}
+	}
+	return nil
+}
+
+// receive waits for one message; nil means a status was handled and there is none.
+func (p *Puller) receive(ctx context.Context) (*nats.Msg, error) {
+	wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
+	defer cancel()
+	m, err := p.sub.NextMsgWithContext(wait)
+	if err != nil {
+		if silent := time.Since(p.heard) > 4*pullHeartbeat; silent && !errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.DeadlineExceeded) {
+			return nil, ErrPullLost // also when a caller gives less time than that: its requests may have died with the broker
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if errors.Is(err, nats.ErrNoResponders) {
+			return nil, fmt.Errorf("%w: %w", ErrConsumerGone, err)
+		}
+		if !errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("pull: %w", err)
+		}
+		return nil, nil
+	}
+	p.heard = time.Now()
+	status := m.Header.Get("Status")
+	if status == "" || len(m.Data) > 0 {
+		return m, nil
+	}
+	description := m.Header.Get("Description")
+	switch {
+	case status == "100":
+		return nil, nil
+	case strings.EqualFold(description, "Consumer Deleted"), strings.EqualFold(description, "Leadership Change"),
+		strings.EqualFold(description, "Consumer is push based"):
+		return nil, fmt.Errorf("%w: %s", ErrConsumerGone, description)
+	default: // 404, 408, 409: this request ended with so many still owed
+		left, _ := strconv.Atoi(m.Header.Get("Nats-Pending-Messages"))
+		p.open -= left
+		return nil, nil
+	}
+}
+
+func (p *Puller) accept(m *nats.Msg) (Delivery, error) {
+	sequence, delivery, stored, err := parseReply(m.Reply)
+	if err != nil {
+		return Delivery{}, err
+	}
+	if delivery != p.last+1 { // the first one too: a former owner's open request may have taken the head
+		return Delivery{}, fmt.Errorf("%w: %d after %d", ErrGap, delivery, p.last)
+	}
+	p.last = delivery
+	p.open--
+	return Delivery{Subject: m.Subject, Data: m.Data, Header: m.Header, Sequence: sequence, Stored: stored, reply: m.Reply}, nil
+}
+
+// parseReply reads $JS.ACK.<stream>.<consumer>.<redeliveries>.<stream seq>.<consumer seq>.<ns>.<pending>, or
+// its longer form with domain and account hash after $JS.ACK.
+func parseReply(reply string) (sequence, delivery uint64, stored time.Time, err error) {
+	const prefix = "$JS.ACK."
+	if !strings.HasPrefix(reply, prefix) {
+		return 0, 0, time.Time{}, fmt.Errorf("pull: unexpected reply subject %q", reply)
+	}
+	tokens := strings.Split(reply, ".")
+	at := 5
+	if len(tokens) >= 11 {
+		at = 7
+	}
+	if len(tokens) < at+3 {
+		return 0, 0, time.Time{}, fmt.Errorf("pull: unexpected reply subject %q", reply)
+	}
+	sequence, err1 := strconv.ParseUint(tokens[at], 10, 64)
+	delivery, err2 := strconv.ParseUint(tokens[at+1], 10, 64)
+	ns, err3 := strconv.ParseInt(tokens[at+2], 10, 64)
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return 0, 0, time.Time{}, fmt.Errorf("pull: reply subject %q: %w", reply, err)
+	}
+	return sequence, delivery, time.Unix(0, ns).UTC(), nil
+}

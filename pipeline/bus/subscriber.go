@@ -1,0 +1,234 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// SubscriberConfig says what a Subscriber reads and how.
+type SubscriberConfig struct {
+	Stream string
+	// Reader names the durable consumers: <reader>-<last token of the topic>.
+	Reader string
+	// Open claims a topic; nil: a WaveSession.
+	Open Opener
+	// Batch is the most messages taken for one commit. Default 500.
+	Batch int
+	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
+	Delete bool
+	Log    *slog.Logger
+}
+
+// Subscriber hands the messages of a JetStream subject to Watermill's Router in order, one at a time, and
+// acknowledges them in batches once its session has committed them. It implements message.Subscriber.
+//
+// A Nack hands the same message over again after a growing pause, so order is kept. The Router starts a
+// goroutine for each message; since the next one is handed over only after the Ack, there is one at a time
+// per topic.
+type Subscriber struct {
+	config SubscriberConfig
+	conn   *nats.Conn
+	js     jetstream.JetStream
+
+	stop    context.CancelFunc
+	stopped context.Context
+	topics  sync.WaitGroup
+}
+
+var _ message.Subscriber = (*Subscriber)(nil)
+
+// NewSubscriber prepares a subscriber on the connection, which stays the caller's.
+func NewSubscriber(js jetstream.JetStream, config SubscriberConfig) *Subscriber {
+	if config.Batch == 0 {
+		config.Batch = 500
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Subscriber{config: config, conn: js.Conn(), js: js}
+	if s.config.Open == nil {
+		s.config.Open = func(context.Context, string) (Session, error) {
+			wave, err := NewWave(s.conn)
+			if err != nil {
+				return nil, err
+			}
+			return NewWaveSession(wave), nil
+		}
+	}
+	s.stopped, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// Subscribe starts handing over the messages of one subject of the stream, such as EVENTS.3. The channel is
+// closed when ctx ends or the subscriber is closed.
+func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	if s.stopped.Err() != nil {
+		return nil, errors.New("subscribe: the subscriber is closed")
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	unlink := context.AfterFunc(s.stopped, cancel)
+	out := make(chan *message.Message)
+	s.topics.Add(1)
+	go func() {
+		defer s.topics.Done()
+		defer close(out)
+		defer cancel()
+		defer unlink()
+		s.hold(ctx, topic, out)
+	}()
+	return out, nil
+}
+
+// Close stops all topics and waits for the commits that are under way. Closing twice is fine.
+func (s *Subscriber) Close() error {
+	s.stop()
+	s.topics.Wait()
+	return nil
+}
+
+// hold claims the topic again and again, until ctx ends.
+func (s *Subscriber) hold(ctx context.Context, topic string, out chan<- *message.Message) {
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := s.serve(ctx, topic, out)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > 10*time.Second {
+			pause.Reset()
+		}
+		wait := pause.NextBackOff()
+		s.config.Log.Warn("topic lost, claiming it again", "topic", topic, "reader", s.config.Reader, "error", err, "pause", wait)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+func (s *Subscriber) serve(ctx context.Context, topic string, out chan<- *message.Message) error {
+	session, err := s.config.Open(ctx, topic)
+	if err != nil {
+		return fmt.Errorf("claim %s: %w", topic, err)
+	}
+	defer session.Close()
+	durable := s.config.Reader + "-" + topic[strings.LastIndexByte(topic, '.')+1:]
+	puller, err := OpenConsumer(ctx, s.js, s.config.Stream, topic, durable, session.Start(), s.config.Batch)
+	if err != nil {
+		return err
+	}
+	defer puller.Close()
+	done := newDeletion(s.js, s.config.Stream, topic, s.config.Log)
+	if s.config.Delete {
+		done.start(ctx)
+		defer done.stop()
+	}
+	for {
+		batch, err := s.next(ctx, session, puller)
+		if err != nil {
+			return err
+		}
+		if err := s.handle(ctx, session, puller, done, batch, out); err != nil {
+			return err
+		}
+	}
+}
+
+// next waits for messages. A commit may fail later, in another goroutine: that must end the session also when
+// no message comes any more.
+func (s *Subscriber) next(ctx context.Context, session Session, puller *Puller) ([]Delivery, error) {
+	for {
+		wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
+		batch, err := puller.Next(wait, s.config.Batch)
+		cancel()
+		if err == nil {
+			return batch, puller.Check(ctx)
+		}
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return nil, err
+		}
+		if err := session.Err(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// handle hands one batch over and commits it, in parts where the session asks for it.
+func (s *Subscriber) handle(ctx context.Context, session Session, puller *Puller, done *deletion, batch []Delivery, out chan<- *message.Message) error {
+	values, err := session.Begin(ctx, batch)
+	if err != nil {
+		return err
+	}
+	first := 0
+	commit := func(end int) error {
+		last := batch[end-1]
+		first = end
+		return session.Commit(ctx, last.Sequence, func() error {
+			if err := puller.Ack(last); err != nil {
+				return err
+			}
+			done.upTo(last.Sequence)
+			return nil
+		})
+	}
+	for i, d := range batch {
+		if i > first && session.Cut(values[i]) {
+			if err := commit(i); err != nil {
+				return err
+			}
+		}
+		if err := handOver(ctx, &HandOver{Delivery: d, Value: values[i], Session: session}, out); err != nil {
+			return err
+		}
+	}
+	return commit(len(batch))
+}
+
+// handOver gives one message to the Router until it is acknowledged.
+func handOver(ctx context.Context, h *HandOver, out chan<- *message.Message) error {
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	for {
+		m := message.NewMessage(h.Delivery.Header.Get(jetstream.MsgIDHeader), h.Delivery.Data)
+		for name := range h.Delivery.Header {
+			m.Metadata[name] = h.Delivery.Header.Get(name)
+		}
+		mctx, cancel := context.WithCancel(context.WithValue(ctx, handOverKey, h))
+		m.SetContext(mctx)
+		select {
+		case out <- m:
+		case <-ctx.Done():
+			cancel()
+			return ctx.Err()
+		}
+		select {
+		case <-m.Acked():
+			cancel()
+			return nil
+		case <-m.Nacked():
+			cancel()
+			if err := h.Session.Err(); err != nil {
+				return err
+			}
+			select {
+			case <-time.After(pause.NextBackOff()):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		case <-ctx.Done():
+			// The handler may still be at work: what it does is lost with the session, uncommitted.
+			cancel()
+			return ctx.Err()
+		}
+	}
+}

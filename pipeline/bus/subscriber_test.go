@@ -1,0 +1,537 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// route runs a handler for each topic until stop is called.
+func route(t *testing.T, sub message.Subscriber, handle message.NoPublishHandlerFunc, topics ...string) (stop func()) {
+	t.Helper()
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: patience}, watermill.NopLogger{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range topics {
+		router.AddConsumerHandler(topic, topic, sub, handle)
+	}
+	done := make(chan error, 1)
+	go func() { done <- router.Run(context.Background()) }()
+	<-router.Running()
+	return sync.OnceFunc(func() {
+		if err := router.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// notebook records what handlers saw, by subject.
+type notebook struct {
+	mu   sync.Mutex
+	seen map[string][]int
+}
+
+func (n *notebook) add(m *message.Message) {
+	number, err := strconv.Atoi(string(m.Payload))
+	if err != nil {
+		number = -1
+	}
+	subject := From(m.Context()).Delivery.Subject
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.seen == nil {
+		n.seen = map[string][]int{}
+	}
+	n.seen[subject] = append(n.seen[subject], number)
+}
+
+func (n *notebook) of(subject string) []int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return append([]int(nil), n.seen[subject]...)
+}
+
+func numbers(from, count int) []int {
+	all := make([]int, count)
+	for i := range all {
+		all[i] = from + i
+	}
+	return all
+}
+
+func TestSubscriberKeepsTheOrderOfEachTopicOverNacks(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	topics := []string{"LOG.0", "LOG.1", "LOG.2"}
+	const count = 200
+	for _, topic := range topics {
+		fill(t, conn, topic, 1, count)
+	}
+	var mu sync.Mutex
+	chance := rand.New(rand.NewPCG(3, 4))
+	var done notebook
+	refused := map[string]int{} // the message that each topic's handler refused last
+	nacks := 0
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 32})
+	defer route(t, sub, func(m *message.Message) error {
+		d := From(m.Context()).Delivery
+		number, _ := strconv.Atoi(string(m.Payload))
+		mu.Lock()
+		before := refused[d.Subject]
+		refuse := chance.IntN(40) == 0
+		refused[d.Subject] = 0
+		if refuse {
+			refused[d.Subject] = number
+			nacks++
+		}
+		mu.Unlock()
+		if before != 0 && before != number {
+			t.Errorf("%s: message %d came after the refused %d", d.Subject, number, before)
+		}
+		if refuse {
+			return errors.New("not now")
+		}
+		done.add(m)
+		return nil
+	}, topics...)()
+	for _, topic := range topics {
+		eventually(t, topic+" is read", func() bool { return len(done.of(topic)) >= count })
+		if diff := cmp.Diff(numbers(1, count), done.of(topic)); diff != "" {
+			t.Errorf("%s: %s", topic, diff)
+		}
+	}
+	if nacks == 0 {
+		t.Error("no message was refused: the test shows nothing")
+	}
+}
+
+// ledger is a session that records what was committed, and fails where it is told to.
+type ledger struct {
+	mu        sync.Mutex
+	sessions  int
+	closed    int
+	commits   [][]uint64 // sequences of each commit
+	cutBefore func(number int) bool
+	fail      func(sessions int) error // asked at each step
+	hold      chan struct{}            // a commit waits for it
+	holding   chan struct{}
+}
+
+type ledgerSession struct {
+	*ledger
+	number int
+	open   []uint64
+	over   error
+}
+
+func (l *ledger) opener(context.Context, string) (Session, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sessions++
+	if err := l.failure(); err != nil {
+		return nil, err
+	}
+	return &ledgerSession{ledger: l, number: l.sessions}, nil
+}
+
+func (l *ledger) failure() error {
+	if l.fail == nil {
+		return nil
+	}
+	return l.fail(l.sessions)
+}
+
+func (l *ledger) handle(m *message.Message) error {
+	h := From(m.Context())
+	s := h.Session.(*ledgerSession)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if want, _ := strconv.Atoi(string(m.Payload)); h.Value != want {
+		return fmt.Errorf("value %v of message %d", h.Value, want)
+	}
+	if s.over = l.failure(); s.over != nil {
+		return s.over
+	}
+	s.open = append(s.open, h.Delivery.Sequence)
+	return nil
+}
+
+func (s *ledgerSession) Start() uint64 { return 0 }
+
+func (s *ledgerSession) Begin(_ context.Context, batch []Delivery) ([]any, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	values := make([]any, len(batch))
+	for i, d := range batch {
+		values[i], _ = strconv.Atoi(string(d.Data))
+	}
+	return values, s.failure()
+}
+
+func (s *ledgerSession) Cut(next any) bool {
+	return s.cutBefore != nil && s.cutBefore(next.(int))
+}
+
+func (s *ledgerSession) Commit(_ context.Context, last uint64, ack func() error) error {
+	if s.hold != nil {
+		close(s.holding)
+		<-s.hold
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.failure(); err != nil {
+		return err
+	}
+	if n := len(s.open); n == 0 || s.open[n-1] != last {
+		return fmt.Errorf("commit up to %d of %v", last, s.open)
+	}
+	s.commits = append(s.commits, s.open)
+	s.open = nil
+	return ack()
+}
+
+func (s *ledgerSession) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+func (s *ledgerSession) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed++
+}
+
+func (l *ledger) committed() (all []uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.commits {
+		all = append(all, c...)
+	}
+	return all
+}
+
+// Whatever fails ends the session; the next one goes on after what was committed.
+func TestSubscriberOpensASessionAgainAfterErrors(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	const count = 300
+	fill(t, conn, "LOG.0", 1, count)
+	chance := rand.New(rand.NewPCG(5, 6))
+	failures := 0
+	book := &ledger{fail: func(int) error {
+		if failures < 6 && chance.IntN(20) == 0 {
+			failures++
+			return errors.New("trouble")
+		}
+		return nil
+	}}
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 20, Open: book.opener})
+	stop := route(t, sub, book.handle, "LOG.0")
+	eventually(t, "everything is committed", func() bool { return len(book.committed()) >= count })
+	stop()
+	var want []uint64
+	for i := range uint64(count) {
+		want = append(want, i+1)
+	}
+	if diff := cmp.Diff(want, book.committed()); diff != "" {
+		t.Error(diff)
+	}
+	if failures < 3 || book.sessions != failures+1 {
+		t.Errorf("%d sessions after %d failures", book.sessions, failures)
+	}
+	if book.closed == 0 || book.closed > book.sessions {
+		t.Errorf("%d of %d sessions were closed", book.closed, book.sessions)
+	}
+}
+
+// A commit that fails in another goroutine ends the session also when no further message comes.
+func TestSubscriberNoticesALateFailureWithoutFurtherMessages(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 5)
+	late := &lateFailure{}
+	book := &ledger{}
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 5, Open: func(ctx context.Context, topic string) (Session, error) {
+		s, err := book.opener(ctx, topic)
+		if err != nil || book.sessions > 1 {
+			return s, err
+		}
+		late.ledgerSession = s.(*ledgerSession)
+		return late, nil
+	}})
+	stop := route(t, sub, func(m *message.Message) error {
+		if h := From(m.Context()); h.Session == Session(late) {
+			return nil
+		}
+		return book.handle(m)
+	}, "LOG.0")
+	eventually(t, "the next session has committed", func() bool { return len(book.committed()) == 5 })
+	stop()
+}
+
+// lateFailure takes a commit, never acknowledges it, and is broken from then on.
+type lateFailure struct {
+	*ledgerSession
+	committed bool
+}
+
+func (l *lateFailure) Commit(context.Context, uint64, func() error) error {
+	l.committed = true
+	return nil
+}
+
+func (l *lateFailure) Err() error {
+	if l.committed {
+		return errors.New("the commit failed later")
+	}
+	return nil
+}
+
+func TestSubscriberCutsBatches(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 35)
+	book := &ledger{cutBefore: func(number int) bool { return number%10 == 0 }}
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Open: book.opener})
+	stop := route(t, sub, book.handle, "LOG.0")
+	eventually(t, "everything is committed", func() bool { return len(book.committed()) >= 35 })
+	stop()
+	starts := map[uint64]bool{}
+	for _, c := range book.commits {
+		starts[c[0]] = true
+		for _, sequence := range c[1:] {
+			if sequence%10 == 0 {
+				t.Errorf("commit %v was not cut before %d", c, sequence)
+			}
+		}
+	}
+	if !starts[10] || !starts[20] || !starts[30] {
+		t.Errorf("commits begin at %v", starts)
+	}
+}
+
+func TestSubscriberCloseWaitsForTheCommitUnderWay(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 5)
+	book := &ledger{hold: make(chan struct{}), holding: make(chan struct{})}
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 5, Open: book.opener})
+	messages, err := sub.Subscribe(t.Context(), "LOG.0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for m := range messages {
+			if err := book.handle(m); err != nil {
+				t.Error(err)
+			}
+			m.Ack()
+		}
+	}()
+	<-book.holding
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := sub.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	eventually(t, "the subscriber is closing", func() bool { return sub.stopped.Err() != nil })
+	select {
+	case <-closed:
+		t.Fatal("Close did not wait for the commit")
+	default:
+	}
+	close(book.hold)
+	<-closed
+	if len(book.committed()) == 0 || book.closed != 1 {
+		t.Errorf("%d messages committed, %d sessions closed", len(book.committed()), book.closed)
+	}
+	if err := sub.Close(); err != nil {
+		t.Errorf("closing twice: %v", err)
+	}
+	if _, err := sub.Subscribe(t.Context(), "LOG.0"); err == nil {
+		t.Error("a closed subscriber takes a subscription")
+	}
+}
+
+func subjects(t *testing.T, stream jetstream.Stream) map[string]uint64 {
+	t.Helper()
+	info, err := stream.Info(t.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.State.Subjects
+}
+
+// What is committed is deleted, and nothing of the subjects that lie between.
+func TestSubscriberDeletesWhatIsCommittedAndOnlyThat(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	stream, err := js.Stream(t.Context(), "LOG")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const each = 200
+	for i := range each { // interleaved
+		for p := range 3 {
+			fill(t, conn, "LOG."+strconv.Itoa(p), 1+i, 1)
+		}
+	}
+	// Another reader holds the subject beside it.
+	idle := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Delete: true})
+	if _, err := idle.Subscribe(t.Context(), "LOG.1"); err != nil { // nobody takes its messages
+		t.Fatal(err)
+	}
+	defer idle.Close()
+	var seen notebook
+	book := &ledger{}
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 16, Open: book.opener, Delete: true})
+	stop := route(t, sub, func(m *message.Message) error {
+		if seen.add(m); len(seen.of("LOG.0")) > 100 {
+			return errors.New("enough: the rest stays")
+		}
+		return book.handle(m)
+	}, "LOG.0")
+	eventually(t, "a part is read", func() bool { return len(seen.of("LOG.0")) > 100 })
+	stop()
+	left := each - len(book.committed())
+	if left == each || left == 0 {
+		t.Fatalf("%d of %d messages are left: the test shows nothing", left, each)
+	}
+	want := map[string]uint64{"LOG.0": uint64(left), "LOG.1": each, "LOG.2": each}
+	eventually(t, "what is acknowledged is deleted", func() bool { return subjects(t, stream)["LOG.0"] <= want["LOG.0"] })
+	if diff := cmp.Diff(want, subjects(t, stream)); diff != "" {
+		t.Error(diff)
+	}
+	first := book.committed()
+	// The next reader goes on right there, without waiting for an acknowledgement's deadline.
+	began := time.Now()
+	again := &ledger{}
+	next := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Open: again.opener, Delete: true})
+	stop = route(t, next, again.handle, "LOG.0")
+	eventually(t, "the rest is committed", func() bool { return len(again.committed()) >= left })
+	stop()
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it took %s to go on", took)
+	}
+	var all []uint64
+	for i := range uint64(each) {
+		all = append(all, 3*i+1)
+	}
+	if diff := cmp.Diff(all, append(first, again.committed()...)); diff != "" {
+		t.Error(diff)
+	}
+	want = map[string]uint64{"LOG.1": each, "LOG.2": each}
+	eventually(t, "LOG.0 is empty", func() bool { return subjects(t, stream)["LOG.0"] == 0 })
+	if diff := cmp.Diff(want, subjects(t, stream)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A second reader of the same topic takes it over; the two together still commit each message, and the
+// session that lost it ends.
+func TestSubscriberTakesATopicOver(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 50)
+	var seen notebook
+	handle := func(m *message.Message) error { seen.add(m); return nil }
+	first := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 10})
+	stopFirst := route(t, first, handle, "LOG.0")
+	eventually(t, "the first has read", func() bool { return len(seen.of("LOG.0")) >= 50 })
+	second := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 10})
+	stopSecond := route(t, second, handle, "LOG.0")
+	stopFirst()
+	fill(t, conn, "LOG.0", 51, 50)
+	has := func(number int) bool {
+		for _, n := range seen.of("LOG.0") {
+			if n == number {
+				return true
+			}
+		}
+		return false
+	}
+	for number := 51; number <= 100; number++ {
+		eventually(t, fmt.Sprintf("message %d is read", number), func() bool { return has(number) })
+	}
+	stopSecond()
+}
+
+// What a handler publishes is confirmed before its input is acknowledged; outside of a session, at once.
+func TestPublisherAddsToTheSessionsWave(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OUT", Subjects: []string{"OUT.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, conn, "LOG.0", 1, 40)
+	publisher := NewPublisher(js)
+	defer publisher.Close()
+	var mu sync.Mutex
+	most := 0
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 40})
+	stop := route(t, sub, func(m *message.Message) error {
+		out := message.NewMessage("", m.Payload)
+		out.SetContext(m.Context())
+		out.Metadata[SubjectKey] = "OUT.b"
+		out.Metadata["Colour"] = "red"
+		if err := publisher.Publish("OUT.a", out); err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		most = max(most, From(m.Context()).Session.(*WaveSession).Wave().Pending())
+		return nil
+	}, "LOG.0")
+	consumer, err := js.Consumer(t.Context(), "LOG", "reader-0")
+	for deadline := time.Now().Add(patience); err != nil && time.Now().Before(deadline); {
+		consumer, err = js.Consumer(t.Context(), "LOG", "reader-0")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the input is acknowledged", func() bool {
+		info, err := consumer.Info(t.Context())
+		return err == nil && info.AckFloor.Stream == 40
+	})
+	stop()
+	if most < 2 {
+		t.Errorf("at most %d outputs were unconfirmed at a time, want a wave of them", most)
+	}
+	out, err := js.Stream(t.Context(), "OUT")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[string]uint64{"OUT.b": 40}, subjects(t, out)); diff != "" {
+		t.Error(diff)
+	}
+	last, err := out.GetLastMsgForSubject(t.Context(), "OUT.b")
+	if err != nil || string(last.Data) != "40" || last.Header.Get("Colour") != "red" || last.Header.Get(SubjectKey) != "" {
+		t.Errorf("last output %+v, %v", last, err)
+	}
+	if err := publisher.Publish("OUT.c", message.NewMessage("", []byte("1"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := subjects(t, out)["OUT.c"]; got != 1 {
+		t.Errorf("Publish returned with %d messages stored, want 1", got)
+	}
+	if err := publisher.Publish("nobody.listens", message.NewMessage("", nil)); err == nil {
+		t.Error("a message that no stream takes was confirmed")
+	}
+}

@@ -1,0 +1,274 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"attune/pipeline/embedded/enginetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func open(t *testing.T) (*Bucket, jetstream.KeyValue) {
+	t.Helper()
+	conn, err := enginetest.NATS(t).Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kv, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again(t, conn), kv
+}
+
+func again(t *testing.T, conn *nats.Conn) *Bucket {
+	t.Helper()
+	b, err := Open(conn, "b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	return b
+}
+
+func put(t *testing.T, b *Bucket, writes ...Write) []uint64 {
+	t.Helper()
+	revisions, conflicts, err := b.Put(t.Context(), writes)
+	if err != nil || len(conflicts) > 0 {
+		t.Fatalf("put: conflicts %v, %v", conflicts, err)
+	}
+	return revisions
+}
+
+func TestBucketReadsManyKeysAtOnce(t *testing.T) {
+	t.Parallel()
+	b, kv := open(t)
+	const count = 2500
+	keys, want := make([]string, count), map[string]Entry{}
+	var writes []Write
+	for i := range keys {
+		keys[i] = fmt.Sprintf("k%d", i)
+		want[keys[i]] = Entry{}
+		if i%5 != 0 { // every fifth is missing
+			writes = append(writes, Write{Key: keys[i], Value: []byte(strconv.Itoa(i))})
+		}
+	}
+	for i, revision := range put(t, b, writes...) {
+		want[writes[i].Key] = Entry{Value: writes[i].Value, Revision: revision}
+	}
+	for i := 1; i < count; i += 250 { // some were deleted, some purged
+		remove := kv.Delete
+		if i%500 == 1 {
+			remove = kv.Purge
+		}
+		if i%5 == 0 {
+			continue
+		}
+		if err := remove(t.Context(), keys[i]); err != nil {
+			t.Fatal(err)
+		}
+		b.NotBefore(uint64(len(writes)) + 1)
+		want[keys[i]] = Entry{Revision: 0}
+	}
+	got, err := b.Get(t.Context(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, entry := range got {
+		if entry.Value == nil && want[key].Value == nil {
+			if deleted := entry.Revision > uint64(len(writes)); entry.Revision != 0 && !deleted {
+				t.Errorf("%s: revision %d", key, entry.Revision)
+			}
+			delete(got, key)
+			delete(want, key)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("%.2000s", diff)
+	}
+	if got, err := b.Get(t.Context(), nil); err != nil || len(got) != 0 {
+		t.Errorf("no keys: %v, %v", got, err)
+	}
+	if got, err := b.Get(t.Context(), []string{"k5", "k0"}); err != nil || len(got) != 2 { // nothing is there
+		t.Errorf("missing keys: %v, %v", got, err)
+	}
+}
+
+func TestBucketCreatesOverWhatIsGone(t *testing.T) {
+	t.Parallel()
+	b, kv := open(t)
+	put(t, b, Write{Key: "k", Value: []byte("1")}, Write{Key: "empty", Value: []byte{}})
+	if err := kv.Delete(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.Get(t.Context(), []string{"k", "empty"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got["k"].Value != nil || got["k"].Revision != 3 {
+		t.Errorf("a deleted key is read as %+v, want no value and revision 3", got["k"])
+	}
+	if got["empty"].Value == nil || got["empty"].Revision != 2 {
+		t.Errorf("an empty value is read as %+v, want it at revision 2", got["empty"])
+	}
+	put(t, b, Write{Key: "k", Value: []byte("2"), Revision: got["k"].Revision})
+	entry, err := kv.Get(t.Context(), "k")
+	if err != nil || string(entry.Value()) != "2" || entry.Revision() != 4 {
+		t.Errorf("written over a deleted key: %v, %v", entry, err)
+	}
+}
+
+func TestBucketTellsConflictsByIndex(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	first := put(t, b, Write{Key: "a", Value: []byte("1")}, Write{Key: "b", Value: []byte("1")})
+	revisions, conflicts, err := b.Put(t.Context(), []Write{
+		{Key: "a", Value: []byte("2"), Revision: first[0]},
+		{Key: "b", Value: []byte("2"), Revision: first[1] + 7}, // never was
+		{Key: "a", Value: []byte("3"), Revision: first[0]},     // not any more
+		{Key: "b", Value: []byte("3")},                         // exists
+		{Key: "c", Value: []byte("1")},
+		{Key: "d", Value: []byte("1"), Revision: 1}, // does not exist
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]int{1, 2, 3, 5}, conflicts); diff != "" {
+		t.Errorf("conflicts: %s", diff)
+	}
+	if diff := cmp.Diff([]uint64{3, 0, 0, 0, 4, 0}, revisions); diff != "" {
+		t.Errorf("revisions: %s", diff)
+	}
+	if b.Newest() != 4 {
+		t.Errorf("newest %d, want 4", b.Newest())
+	}
+	got, err := b.Get(t.Context(), []string{"a", "b", "c", "d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Entry{"a": {[]byte("2"), 3}, "b": {[]byte("1"), 2}, "c": {[]byte("1"), 4}, "d": {}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Many add one to the same few numbers; none of it is lost.
+func TestBucketsLoseNoUpdate(t *testing.T) {
+	t.Parallel()
+	b, kv := open(t)
+	const writers, rounds = 4, 60
+	keys := []string{"x", "y", "z"}
+	var work sync.WaitGroup
+	for range writers {
+		mine := again(t, b.conn)
+		work.Go(func() {
+			for range rounds {
+				for todo := keys; len(todo) > 0; {
+					found, err := mine.Get(t.Context(), todo)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					var writes []Write
+					for _, k := range todo {
+						n, _ := strconv.Atoi(string(found[k].Value))
+						writes = append(writes, Write{Key: k, Value: strconv.AppendInt(nil, int64(n+1), 10), Revision: found[k].Revision})
+					}
+					_, conflicts, err := mine.Put(t.Context(), writes)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					todo = nil
+					for _, i := range conflicts {
+						todo = append(todo, writes[i].Key)
+					}
+				}
+			}
+		})
+	}
+	work.Wait()
+	for _, k := range keys {
+		entry, err := kv.Get(t.Context(), k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := strconv.Itoa(writers * rounds); string(entry.Value()) != want {
+			t.Errorf("%s is %s, want %s", k, entry.Value(), want)
+		}
+	}
+}
+
+// The broker cuts an answer that is more than it sends at once; nothing may be taken for missing.
+func TestBucketReadsMoreThanOneAnswerHolds(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	const count, size = 90, 1 << 20 // beyond the 64 MiB of one answer
+	var writes []Write
+	keys := make([]string, count)
+	value := bytes.Repeat([]byte("x"), size)
+	for i := range keys {
+		keys[i] = fmt.Sprintf("k%d", i)
+		writes = append(writes, Write{Key: keys[i], Value: value})
+	}
+	put(t, b, writes...)
+	got, err := b.Get(t.Context(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range keys {
+		if len(got[k].Value) != size {
+			t.Errorf("%s has %d bytes at revision %d", k, len(got[k].Value), got[k].Revision)
+		}
+	}
+}
+
+func TestBucketRefusesAnOldAnswer(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	put(t, b, Write{Key: "k", Value: []byte("1")})
+	b.NotBefore(2)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := b.Get(ctx, []string{"k"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("an answer from before revision 2: %v", err)
+	}
+	other := again(t, b.conn)
+	put(t, other, Write{Key: "other"})
+	if got, err := b.Get(t.Context(), []string{"k"}); err != nil || string(got["k"].Value) != "1" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestBucketWithoutItsConnection(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	b.conn.Close()
+	began := time.Now()
+	if _, err := b.Get(t.Context(), []string{"k"}); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("get: %v", err)
+	}
+	if _, _, err := b.Put(t.Context(), []Write{{Key: "k"}}); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("put: %v", err)
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("it took %s to notice", took)
+	}
+}

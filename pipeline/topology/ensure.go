@@ -1,0 +1,63 @@
+package topology
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// partitionsKey is the stream metadata that remembers the number of partitions.
+const partitionsKey = "attune-partitions"
+
+// Ensure creates every stream and bucket that is missing and updates the settings of the others. The number
+// of partitions is fixed at creation: another one is refused.
+func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("topology: %w", err)
+	}
+	if err := checkPartitions(ctx, js, c.Partitions); err != nil {
+		return err
+	}
+	for _, s := range StreamConfigs(c) {
+		if _, err := js.CreateOrUpdateStream(ctx, s); err != nil {
+			return fmt.Errorf("create stream %s: %w", s.Name, err)
+		}
+	}
+	for _, b := range BucketConfigs(c) {
+		if _, err := js.CreateOrUpdateKeyValue(ctx, b); err != nil {
+			return fmt.Errorf("create bucket %s: %w", b.Bucket, err)
+		}
+	}
+	return nil
+}
+
+func checkPartitions(ctx context.Context, js jetstream.JetStream, want int) error {
+	have, err := Partitions(ctx, js)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if have != want {
+		return fmt.Errorf("partitions: %d is configured, but these streams were created with %d, and the number is fixed at creation: set partitions: %d, or start with other streams", want, have, have)
+	}
+	return nil
+}
+
+// Partitions is the number of partitions that the existing streams were created with. Its error wraps
+// jetstream.ErrStreamNotFound where there is none yet.
+func Partitions(ctx context.Context, js jetstream.JetStream) (int, error) {
+	stream, err := js.Stream(ctx, Events)
+	if err != nil {
+		return 0, fmt.Errorf("look up stream %s: %w", Events, err)
+	}
+	n, err := strconv.Atoi(stream.CachedInfo().Config.Metadata[partitionsKey])
+	if err != nil {
+		return 0, fmt.Errorf("stream %s has no %s in its metadata: it was not created by Attune", Events, partitionsKey)
+	}
+	return n, nil
+}

@@ -1,0 +1,172 @@
+// Package topology holds, as data, every stream, subject and bucket that Attune uses, and creates what is
+// missing. Nothing else in Attune spells a subject.
+package topology
+
+import (
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Streams.
+const (
+	Raw        = "RAW"        // calls as they came, until they are normalized
+	Events     = "EVENTS"     // the log: one ordered subject per partition
+	Commits    = "COMMITS"    // what the customer chain committed, one subject per partition
+	Outbox     = "OUTBOX"     // deliveries to be made, one subject per destination
+	Wakeups    = "WAKE"       // scheduled wake-ups and the due ones on their way to the log
+	DeadLetter = "DEADLETTER" // what could not be used, with its reason
+)
+
+// Buckets.
+const (
+	Profiles   = "profiles"   // each customer's state, folded from the commits
+	Identities = "identities" // keyed hash of a user or anonymous id to profile
+	Duplicates = "duplicates" // event id to the RAW sequence that owns it
+	Vault      = "vault"      // personal fields by profile
+	Deliveries = "deliveries" // one record per decision that is being or was delivered
+	Objects    = "objects"    // immutable objects by hash: definitions
+	Controls   = "controls"   // the newest version of each kind of control record
+	Journal    = "journal"    // the batch that a sink is about to write, per partition
+)
+
+// IngestSubject is where producers may publish calls straight to NATS: attune.events.<key>.
+const IngestSubject = "attune.events"
+
+// Config is what can be chosen about the topology.
+type Config struct {
+	// Partitions is the number of ordered logs, fixed when the streams are created. 1 to 256, default 8.
+	Partitions int `yaml:"partitions"`
+	// Replicas of every stream and bucket: 1 (default), 3 or 5.
+	Replicas int `yaml:"replicas"`
+	// EventsAge is how long the log is kept. Default 2160h (90 days).
+	EventsAge time.Duration `yaml:"events_age"`
+	// DeadLetterAge is how long dead letters are kept; they hold personal fields. At most and by default 336h (14 days).
+	DeadLetterAge time.Duration `yaml:"dead_letter_age"`
+	// DuplicatesAge is how long an event id is remembered. Default 720h (30 days).
+	DuplicatesAge time.Duration `yaml:"duplicates_age"`
+	// RawBytes bounds RAW: a full stream refuses, and ingest answers 503. Default 4 GiB.
+	RawBytes int64 `yaml:"raw_bytes"`
+}
+
+// DefaultConfig is what a laptop needs.
+func DefaultConfig() Config {
+	return Config{
+		Partitions: 8, Replicas: 1,
+		EventsAge: 90 * 24 * time.Hour, DeadLetterAge: 14 * 24 * time.Hour, DuplicatesAge: 30 * 24 * time.Hour,
+		RawBytes: 4 << 30,
+	}
+}
+
+// Validate says what is wrong with a configuration and what would be right.
+func (c Config) Validate() error {
+	switch {
+	case c.Partitions < 1 || c.Partitions > 256:
+		return fmt.Errorf("partitions: %d is out of range: give 1 to 256", c.Partitions)
+	case c.Replicas != 1 && c.Replicas != 3 && c.Replicas != 5:
+		return fmt.Errorf("replicas: %d: give 1, 3 or 5", c.Replicas)
+	case c.EventsAge < time.Hour:
+		return fmt.Errorf("events_age: %s is too short: give 1h or more", c.EventsAge)
+	case c.DeadLetterAge <= 0 || c.DeadLetterAge > 14*24*time.Hour:
+		return fmt.Errorf("dead_letter_age: %s: dead letters hold personal fields: give more than 0 and at most 336h (14 days)", c.DeadLetterAge)
+	case c.DuplicatesAge < time.Minute:
+		return fmt.Errorf("duplicates_age: %s is too short: give 1m or more", c.DuplicatesAge)
+	case c.RawBytes < 1<<20:
+		return fmt.Errorf("raw_bytes: %d is too small: give 1048576 (1 MiB) or more", c.RawBytes)
+	}
+	return nil
+}
+
+// Partition is where a key's records go: the same for the same key, in every process and language
+// (32-bit FNV-1a modulo n, as the broker's own partition() computes it).
+func Partition(key string, n int) int {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return int(h.Sum32() % uint32(n))
+}
+
+// Subject is a stream's subject of one partition or destination: EVENTS.3, OUTBOX.mail.
+func Subject(stream string, token any) string { return fmt.Sprintf("%s.%v", stream, token) }
+
+// PartitionOf reads the partition out of a subject such as EVENTS.3.
+func PartitionOf(subject string) (int, error) {
+	_, last, ok := strings.Cut(subject, ".")
+	p, err := strconv.Atoi(last)
+	if !ok || err != nil || p < 0 {
+		return 0, fmt.Errorf("subject %q names no partition", subject)
+	}
+	return p, nil
+}
+
+// ScheduleSubject holds one profile's wake-up; the owner's epoch keeps a former owner's apart.
+func ScheduleSubject(partition int, epoch uint64, profile string) string {
+	return fmt.Sprintf("%s.at.%d.%d.%s", Wakeups, partition, epoch, profile)
+}
+
+// DueSubject is where the broker puts a partition's due wake-ups.
+func DueSubject(partition int) string { return fmt.Sprintf("%s.due.%d", Wakeups, partition) }
+
+// Generation tells a stream from one of the same name that was made anew, whose sequences begin again.
+func Generation(stream *jetstream.StreamInfo) string {
+	return strconv.FormatInt(stream.Created.UnixMicro(), 36)
+}
+
+// Durable is the fixed name of a reader's consumer, for operators and autoscalers.
+func Durable(reader string, token any) string { return fmt.Sprintf("%s-%v", reader, token) }
+
+// StreamConfigs are the streams for a configuration.
+func StreamConfigs(c Config) []jetstream.StreamConfig {
+	base := func(name, description string, subjects ...string) jetstream.StreamConfig {
+		return jetstream.StreamConfig{
+			Name: name, Description: description, Subjects: subjects, Replicas: c.Replicas,
+			Storage: jetstream.FileStorage, Discard: jetstream.DiscardNew, AllowDirect: true,
+		}
+	}
+	raw := base(Raw, "calls as they came, until they are normalized", Raw+".*", IngestSubject+".*")
+	raw.MaxBytes = c.RawBytes
+	raw.SubjectTransform = &jetstream.SubjectTransformConfig{
+		Source:      IngestSubject + ".*",
+		Destination: fmt.Sprintf("%s.{{partition(%d,1)}}", Raw, c.Partitions),
+	}
+	events := base(Events, "the log, one subject per partition", Events+".*")
+	events.MaxAge = c.EventsAge
+	events.Metadata = map[string]string{partitionsKey: strconv.Itoa(c.Partitions)}
+	commits := base(Commits, "commits of the customer chain, one subject per partition", Commits+".*")
+	outbox := base(Outbox, "deliveries to be made, one subject per destination", Outbox+".*")
+	wake := base(Wakeups, "scheduled and due wake-ups", Wakeups+".at.>", Wakeups+".due.*")
+	wake.Discard = jetstream.DiscardOld // schedules need it; the stream has no limit, so nothing is dropped
+	wake.AllowMsgSchedules = true
+	wake.AllowMsgTTL = true
+	wake.AllowRollup = true
+	dead := base(DeadLetter, "what could not be used, with its reason", DeadLetter+".*")
+	dead.MaxAge = c.DeadLetterAge
+	return []jetstream.StreamConfig{raw, events, commits, outbox, wake, dead}
+}
+
+// deliveriesAge is longer than a delivery may wait: its record is what keeps a mail from being sent twice.
+const deliveriesAge = 40 * 24 * time.Hour
+
+// BucketConfigs are the buckets for a configuration.
+func BucketConfigs(c Config) []jetstream.KeyValueConfig {
+	base := func(name, description string) jetstream.KeyValueConfig {
+		return jetstream.KeyValueConfig{Bucket: name, Description: description, Replicas: c.Replicas, Storage: jetstream.FileStorage, History: 1}
+	}
+	duplicates := base(Duplicates, "event ids already seen")
+	duplicates.TTL = c.DuplicatesAge
+	deliveries := base(Deliveries, "one record per delivery")
+	deliveries.TTL = max(c.EventsAge, deliveriesAge)
+	return []jetstream.KeyValueConfig{
+		base(Profiles, "customers' state, folded from the commits"),
+		base(Identities, "ids to profiles"),
+		duplicates,
+		base(Vault, "personal fields"),
+		deliveries,
+		base(Objects, "immutable objects by hash"),
+		base(Controls, "newest version of each control record"),
+		base(Journal, "batches about to be written"),
+	}
+}
