@@ -1,0 +1,144 @@
+// Package control brings what steers decisions into the log: an immutable object is stored first, then a
+// control record that names it is appended to every partition. It is how definitions take effect.
+package control
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/topology"
+)
+
+// ErrNoObject is returned by Object when no object has the hash: a partition that needs it stops until it is there.
+var ErrNoObject = errors.New("no such object")
+
+// ErrConcurrent is returned by Apply when another one took the version at the same moment: apply again.
+var ErrConcurrent = errors.New("someone else applied at the same moment: apply again")
+
+// Store writes and reads objects and control records. It is safe for concurrent use.
+type Store struct {
+	js         jetstream.JetStream
+	objects    jetstream.KeyValue
+	controls   jetstream.KeyValue
+	partitions int
+}
+
+// Open prepares the store on existing streams and buckets.
+func Open(ctx context.Context, js jetstream.JetStream, partitions int) (*Store, error) {
+	objects, err := js.KeyValue(ctx, topology.Objects)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", topology.Objects, err)
+	}
+	controls, err := js.KeyValue(ctx, topology.Controls)
+	if err != nil {
+		return nil, fmt.Errorf("open bucket %s: %w", topology.Controls, err)
+	}
+	return &Store{js: js, objects: objects, controls: controls, partitions: partitions}, nil
+}
+
+// Object reads an object and checks it against its hash.
+func (s *Store) Object(ctx context.Context, hash string) ([]byte, error) {
+	entry, err := s.objects.Get(ctx, hash)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return nil, fmt.Errorf("object %s: %w", hash, ErrNoObject)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", hash, err)
+	}
+	if got := Hash(entry.Value()); got != hash {
+		return nil, fmt.Errorf("object %s: its content has the hash %s", hash, got)
+	}
+	return entry.Value(), nil
+}
+
+// Newest is the latest control record of a kind; the zero record when there is none.
+func (s *Store) Newest(ctx context.Context, kind string) (event.ControlRecord, error) {
+	record, _, err := s.newest(ctx, kind)
+	return record, err
+}
+
+// Apply brings an object into force under the next version of its kind, unless the newest version already
+// has it, and returns the record. A crash in between is mended by applying again: each partition takes a
+// version once.
+func (s *Store) Apply(ctx context.Context, kind string, object []byte, now time.Time) (record event.ControlRecord, changed bool, err error) {
+	hash := Hash(object)
+	newest, revision, err := s.newest(ctx, kind)
+	if err != nil {
+		return record, false, err
+	}
+	if newest.Hash != hash {
+		if _, err := s.objects.Put(ctx, hash, object); err != nil {
+			return record, false, fmt.Errorf("store object %s: %w", hash, err)
+		}
+		newest = event.ControlRecord{Kind: kind, Version: newest.Version + 1, Hash: hash}
+		data, err := json.Marshal(newest)
+		if err != nil {
+			return record, false, err
+		}
+		if revision == 0 {
+			_, err = s.controls.Create(ctx, kind, data)
+		} else {
+			_, err = s.controls.Update(ctx, kind, data, revision)
+		}
+		if bus.IsConflict(err) {
+			return record, false, fmt.Errorf("apply %s version %d: %w", kind, newest.Version, ErrConcurrent)
+		}
+		if err != nil {
+			return record, false, fmt.Errorf("apply %s version %d: %w", kind, newest.Version, err)
+		}
+		changed = true
+	}
+	// Appended also when nothing changed: the process that took the version may have died before this.
+	for p := range s.partitions {
+		if err := s.append(ctx, p, newest, now); err != nil {
+			return record, false, err
+		}
+	}
+	return newest, changed, nil
+}
+
+func (s *Store) append(ctx context.Context, partition int, record event.ControlRecord, now time.Time) error {
+	e := event.Event{
+		ID:   fmt.Sprintf("%s-%d", record.Kind, record.Version),
+		Type: event.Control, Occurred: event.At(now), Accepted: event.At(now), Control: &record,
+		Source: event.Source{Name: "control." + record.Kind, Ordinal: record.Version},
+	}
+	payload, err := e.Encode()
+	if err != nil {
+		return err
+	}
+	subject := topology.Subject(topology.Events, partition)
+	if _, err := s.js.Publish(ctx, subject, payload); err != nil {
+		return fmt.Errorf("append %s version %d to %s: %w", record.Kind, record.Version, subject, err)
+	}
+	return nil
+}
+
+func (s *Store) newest(ctx context.Context, kind string) (record event.ControlRecord, revision uint64, err error) {
+	entry, err := s.controls.Get(ctx, kind)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return event.ControlRecord{}, 0, nil
+	}
+	if err != nil {
+		return event.ControlRecord{}, 0, fmt.Errorf("newest version of %s: %w", kind, err)
+	}
+	if err := json.Unmarshal(entry.Value(), &record); err != nil {
+		return event.ControlRecord{}, 0, fmt.Errorf("newest version of %s: %w", kind, err)
+	}
+	return record, entry.Revision(), nil
+}
+
+// Hash names an object by its content: lower-case hex SHA-256.
+func Hash(object []byte) string {
+	sum := sha256.Sum256(object)
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,202 @@
+// Package vault keeps customers' personal fields, apart from everything else: one entry per profile. Whatever
+// goes on through the log carries keyed hashes in their place.
+package vault
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	mathrand "math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/event"
+	"attune/pipeline/state"
+	"attune/pipeline/topology"
+)
+
+// keyEntry holds the key of the hashes. No profile id looks like it.
+const keyEntry = "_key"
+
+// Hasher stands personal values in by keyed hashes: the same value gives the same hash within one
+// installation, and nobody without the key can test a guess. It is safe for concurrent use.
+type Hasher struct{ key []byte }
+
+// OpenHasher reads the installation's key, or makes it at the first start.
+func OpenHasher(ctx context.Context, js jetstream.JetStream) (*Hasher, error) {
+	kv, err := js.KeyValue(ctx, topology.Vault)
+	if err != nil {
+		return nil, fmt.Errorf("open vault: %w", err)
+	}
+	key := make([]byte, 32)
+	rand.Read(key) // it never fails
+	if _, err := kv.Create(ctx, keyEntry, key); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
+		return nil, fmt.Errorf("make the vault's key: %w", err)
+	}
+	entry, err := kv.Get(ctx, keyEntry)
+	if err != nil {
+		return nil, fmt.Errorf("read the vault's key: %w", err)
+	}
+	return NewHasher(entry.Value()), nil
+}
+
+// NewHasher uses a given key.
+func NewHasher(key []byte) *Hasher { return &Hasher{key: key} }
+
+// Hash is 128 bits of HMAC-SHA-256 over a kind and a value, in 22 characters of [A-Za-z0-9_-].
+func (h *Hasher) Hash(kind, value string) string {
+	mac := hmac.New(sha256.New, h.key)
+	fmt.Fprintf(mac, "%d:%s%s", len(kind), kind, value)
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// Entry is what the vault holds of one profile.
+type Entry struct {
+	Fields map[string]Field `json:"fields"`
+}
+
+// Field is one personal field's latest value.
+type Field struct {
+	Value json.RawMessage `json:"value"` // compact JSON: a string, or an object such as an address
+	At    event.Instant   `json:"at"`    // when the customer said it (occurred)
+}
+
+// An entry keeps MaxFields fields, the customer's own before those of some property (their names are dotted
+// paths), and no value larger than MaxValue bytes: a producer's mistake must not fill the vault.
+const (
+	MaxFields = 200
+	MaxValue  = 8 << 10
+)
+
+// Merge takes over newer fields and tells whether anything changed. At the same instant the larger text wins,
+// and what is too much goes by name, so the order of arrival does not matter.
+func (e *Entry) Merge(fields map[string]Field) (changed bool) {
+	if e.Fields == nil {
+		e.Fields = map[string]Field{}
+	}
+	for name, f := range fields {
+		old, ok := e.Fields[name]
+		if len(f.Value) > MaxValue || len(name) > MaxValue || ok && (old.At > f.At || old.At == f.At && string(old.Value) >= string(f.Value)) {
+			continue
+		}
+		e.Fields[name] = f
+		changed = true
+	}
+	if len(e.Fields) > MaxFields {
+		e.trim()
+	}
+	return changed
+}
+
+func (e *Entry) trim() {
+	names := slices.SortedFunc(maps.Keys(e.Fields), func(a, b string) int {
+		dotted := func(name string) int { return min(strings.Count(name, "."), 1) }
+		return cmp.Or(dotted(a)-dotted(b), strings.Compare(a, b))
+	})
+	for _, name := range names[MaxFields:] {
+		delete(e.Fields, name)
+	}
+}
+
+// Decode reads an entry; nil gives an empty one.
+func Decode(data []byte) (Entry, error) {
+	var e Entry
+	if data == nil {
+		return e, nil
+	}
+	if err := json.Unmarshal(data, &e); err != nil {
+		return e, fmt.Errorf("decode vault entry: %w", err)
+	}
+	return e, nil
+}
+
+// encode writes an entry. Values stay byte for byte, so that two of the same instant compare as they came.
+func encode(e Entry) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(e); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+}
+
+const (
+	mergeAttempts = 10
+	mergePause    = time.Millisecond // grows with the square of the attempts, and is drawn from 0 up
+)
+
+// Vault reads and writes entries. It is for one goroutine; make one for each. Close it when done.
+type Vault struct{ bucket *state.Bucket }
+
+// New takes over a bucket that was opened on topology.Vault.
+func New(bucket *state.Bucket) *Vault { return &Vault{bucket: bucket} }
+
+// Close ends the access.
+func (v *Vault) Close() { v.bucket.Close() }
+
+// Get reads one profile's entry; an empty one when there is none.
+func (v *Vault) Get(ctx context.Context, profile string) (Entry, error) {
+	found, err := v.bucket.Get(ctx, []string{profile})
+	if err != nil {
+		return Entry{}, fmt.Errorf("vault: %w", err)
+	}
+	return Decode(found[profile].Value)
+}
+
+// Merge takes over newer fields of many profiles, with compare-and-set.
+func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) error {
+	open := make([]string, 0, len(updates))
+	for profile := range updates {
+		open = append(open, profile)
+	}
+	for attempt := range mergeAttempts {
+		if len(open) == 0 {
+			return nil
+		}
+		select { // two writers of the same profiles must not keep meeting
+		case <-time.After(mathrand.N(time.Duration(attempt*attempt)*mergePause + 1)):
+		case <-ctx.Done():
+			return fmt.Errorf("vault: %w", ctx.Err())
+		}
+		found, err := v.bucket.Get(ctx, open)
+		if err != nil {
+			return fmt.Errorf("vault: %w", err)
+		}
+		var writes []state.Write
+		for _, profile := range open {
+			entry, err := Decode(found[profile].Value)
+			if err != nil {
+				return fmt.Errorf("vault: profile %s: %w", profile, err)
+			}
+			if !entry.Merge(updates[profile]) {
+				continue
+			}
+			data, err := encode(entry)
+			if err != nil {
+				return fmt.Errorf("vault: profile %s: %w", profile, err)
+			}
+			writes = append(writes, state.Write{Key: profile, Value: data, Revision: found[profile].Revision})
+		}
+		_, conflicts, err := v.bucket.Put(ctx, writes)
+		if err != nil {
+			return fmt.Errorf("vault: %w", err)
+		}
+		open = open[:0]
+		for _, i := range conflicts {
+			open = append(open, writes[i].Key)
+		}
+	}
+	return fmt.Errorf("vault: %d entries keep changing under other hands", len(open))
+}
