@@ -1,0 +1,66 @@
+package rule
+
+import (
+	"slices"
+	"strings"
+
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+// Rule is one compiled question about a customer. It never changes and is safe for concurrent use.
+type Rule struct {
+	text   string
+	root   node
+	leaves []*Leaf
+	reads  Reads
+	kind   uint64 // the lowest bit of its leaves' IDs
+}
+
+// Input is what a rule looks at.
+type Input struct {
+	// Profile must not be nil.
+	Profile *profile.Profile
+	// Now must not be earlier than Profile.Now: what no longer matters at the profile's clock is not kept.
+	Now event.Instant
+	// Event is the triggering event, for rules compiled [WithEvent]; else its zero value.
+	Event Trigger
+}
+
+// Trigger is what a rule may ask about the event that triggered a campaign.
+type Trigger struct {
+	Name       string
+	Properties event.Object
+}
+
+// Eval answers at in.Now. The answer holds in [in.Now, until) as long as the profile isn't changed; until is
+// never later than the next change by itself, and is later than in.Now; zero: it never changes by itself.
+// It allocates nothing.
+func (r *Rule) Eval(in Input) (ok bool, until event.Instant) { return r.root.eval(in) }
+
+// Leaves are the windowed questions of the rule whose times must be kept, by a [LeafSet], sorted by ID.
+func (r *Rule) Leaves() []*Leaf { return slices.Clone(r.leaves) }
+
+// Reads tells what the answer depends on, so that only what may have changed is asked again.
+func (r *Rule) Reads() Reads { return r.reads }
+
+// Text is the rule as it was written.
+func (r *Rule) Text() string { return r.text }
+
+// String is the compiled tree in a canonical form: rules that mean the same by construction print the same.
+func (r *Rule) String() string {
+	var b strings.Builder
+	r.root.write(&b)
+	return b.String()
+}
+
+// Reads is what a rule's answer depends on, besides time.
+type Reads struct {
+	Events   []string // names of events asked about by did, count, ever or total; sorted
+	Segments []string // ids; sorted
+	Traits   bool
+	Consent  bool
+	Orders   bool // customer.orders, refunds, revenue, net_revenue
+	Scores   bool // customer.clv, alive
+	Event    bool // the triggering event
+}
