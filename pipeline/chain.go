@@ -1,0 +1,104 @@
+package pipeline
+
+import (
+	"fmt"
+
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+// MaxOwed bounds the due instants that one record may run, so that no customer can hold up a partition.
+const MaxOwed = 10_000
+
+// Chain is the customer chain for one version of the definitions: stages that run one after another over one
+// profile, in one worker, with one commit. It is a value: the worker, a workspace's tests and a replay run
+// the same one.
+type Chain struct {
+	Stages []Stage
+	// Version and Definitions name the definitions that the stages were made from.
+	Version     uint64
+	Definitions string
+}
+
+// Result is what one record led to.
+type Result struct {
+	Facts      Facts
+	Deliveries []Delivery
+	// Wake is the wake-up to arm; zero when the one that is armed serves, or none is needed.
+	Wake event.Instant
+}
+
+// Apply runs one record of the log at the given position over the profile. First it runs what the profile
+// owes up to now, each at its own due instant: so the result does not depend on how late a wake-up comes.
+func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Result, error) {
+	var r Result
+	if e.Type == event.Wake && p.Applied == 0 {
+		return r, nil // of a profile that is gone
+	}
+	now := max(p.Now, e.Accepted)
+	if err := c.runOwed(p, now, position, &r); err != nil {
+		return r, err
+	}
+	p.Now = now
+	if e.Type == event.Wake {
+		p.Armed = 0 // a handled wake-up always re-arms, stale or not
+	} else {
+		s := c.step(p, e, position)
+		for _, stage := range c.Stages {
+			stage.Apply(s)
+		}
+		r.take(s)
+		r.Facts.Events = append(r.Facts.Events, Enriched{
+			Event: *e, Position: position,
+			CLV: p.Scores.CLV, Alive: p.Scores.Alive, Segments: p.Memberships(),
+		})
+	}
+	p.Applied = position
+	if p.Armed <= p.Now {
+		p.Armed = 0 // it is on its way, or was lost; another one is harmless
+	}
+	if due := c.Due(p); due != 0 && (p.Armed == 0 || due < p.Armed) {
+		p.Armed, r.Wake = due, due
+	}
+	return r, nil
+}
+
+// Due is the earliest instant at which anything the profile holds becomes due; zero: never.
+func (c *Chain) Due(p *profile.Profile) event.Instant {
+	var earliest event.Instant
+	for _, stage := range c.Stages {
+		if due := stage.Due(p); due != 0 && (earliest == 0 || due < earliest) {
+			earliest = due
+		}
+	}
+	return earliest
+}
+
+func (c *Chain) runOwed(p *profile.Profile, now event.Instant, position uint64, r *Result) error {
+	for range MaxOwed {
+		due := c.Due(p)
+		if due == 0 || due > now {
+			return nil
+		}
+		p.Now = max(p.Now, due)
+		s := c.step(p, nil, position)
+		for _, stage := range c.Stages {
+			stage.Apply(s)
+		}
+		r.take(s)
+		if next := c.Due(p); next != 0 && next <= due {
+			return fmt.Errorf("profile %s at position %d: still owes a step at %s after running it", p.ID, position, due)
+		}
+	}
+	return fmt.Errorf("profile %s at position %d: owes more than %d steps", p.ID, position, MaxOwed)
+}
+
+func (c *Chain) step(p *profile.Profile, e *event.Event, position uint64) *Step {
+	return &Step{Now: p.Now, Event: e, Profile: p, Position: position, Version: c.Version, Definitions: c.Definitions}
+}
+
+func (r *Result) take(s *Step) {
+	r.Facts.Changes = append(r.Facts.Changes, s.Changes...)
+	r.Facts.Decisions = append(r.Facts.Decisions, s.Decisions...)
+	r.Deliveries = append(r.Deliveries, s.Deliveries...)
+}

@@ -1,0 +1,143 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+)
+
+// committer stores the commits of one partition, one in flight at a time, each only if the one before it is
+// still the last: a former owner's commit fails there, and so does ours once someone else has claimed.
+type committer struct {
+	c       *Customer
+	number  int
+	subject string
+	cache   *cache
+	wave    *bus.Wave
+	units   chan unit
+	failing chan struct{} // closed at the first failure
+
+	mu     sync.Mutex
+	last   uint64 // sequence of the newest stored commit
+	err    error
+	closed bool
+}
+
+// unit is one encoded commit; without data there is nothing to store, only to acknowledge after what was before.
+type unit struct {
+	data   []byte
+	dirty  []*entry
+	states []ProfileState
+	ack    func() error
+	oldest event.Instant
+}
+
+func (c *committer) start(wave *bus.Wave) {
+	c.wave = wave
+	c.units = make(chan unit)
+	c.failing = make(chan struct{})
+}
+
+// submit waits until the commit before this one is stored, then lets it go. Its error is the session's end.
+func (c *committer) submit(ctx context.Context, u unit) error {
+	select {
+	case c.units <- u:
+		return nil
+	case <-c.failing:
+		return c.failed()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// finish ends the committer once the commit under way is stored.
+func (c *committer) finish() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		close(c.units)
+	}
+}
+
+func (c *committer) run(ctx context.Context) {
+	defer c.wave.Close()
+	for u := range c.units {
+		if err := c.store(ctx, u); err != nil {
+			c.fail(err)
+			return
+		}
+	}
+}
+
+func (c *committer) store(ctx context.Context, u unit) error {
+	if u.data == nil {
+		return u.ack()
+	}
+	sequence, err := c.publish(ctx, u.data)
+	if err != nil {
+		return err
+	}
+	c.cache.committed(u.dirty, u.states, sequence)
+	// Only now: whoever sees the sequence must see its profiles as not folded, or a mark would pass them.
+	c.stored(sequence)
+	c.c.metrics.commits.Inc()
+	c.c.metrics.bytes.Add(float64(len(u.data)))
+	if u.oldest != 0 {
+		c.c.metrics.commitAge.Observe(time.Since(u.oldest.Time()).Seconds())
+	}
+	return u.ack()
+}
+
+func (c *committer) publish(ctx context.Context, data []byte) (uint64, error) {
+	if limit := c.c.conn.MaxPayload(); int64(len(data)) > limit {
+		return 0, fmt.Errorf("commit to %s: %d bytes are more than the broker's max_payload of %d: raise it", c.subject, len(data), limit)
+	}
+	_, err := c.wave.Publish(&nats.Msg{Subject: c.subject, Data: data, Header: nats.Header{
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(c.confirmed(), 10)},
+	}})
+	if err != nil {
+		return 0, err
+	}
+	acks, err := c.wave.Wait(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("commit to %s: %w", c.subject, err)
+	}
+	return acks[0].Sequence, nil
+}
+
+func (c *committer) stored(sequence uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.last = sequence
+}
+
+// confirmed is the sequence of the newest stored commit.
+func (c *committer) confirmed() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.last
+}
+
+func (c *committer) failed() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
+}
+
+func (c *committer) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+		close(c.failing)
+	}
+}

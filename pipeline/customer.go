@@ -1,0 +1,181 @@
+package pipeline
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+	"attune/pipeline/topology"
+)
+
+// KindDefinitions is the control record that brings segments and campaigns into force.
+const KindDefinitions = "definitions"
+
+// Reader names. Their durable consumers are <reader>-<partition>, or <reader>-<destination> for deliver; a sink
+// reads all partitions through one consumer of its name.
+const (
+	ReaderNormalize  = "normalize"
+	ReaderCustomer   = "customer"
+	ReaderRelay      = "relay"
+	ReaderDeliver    = "deliver"
+	ReaderClickHouse = "clickhouse"
+)
+
+// CustomerConfig is what the customer chain's worker needs.
+type CustomerConfig struct {
+	JetStream jetstream.JetStream
+	// Load makes the chain for a definitions record, whose object it reads; the zero record gives the chain
+	// without any segment or campaign.
+	Load func(ctx context.Context, record event.ControlRecord) (*Chain, error)
+	// CommitBytes is the encoded size at which a batch is cut. Default 512 KiB.
+	CommitBytes int
+	// CachedProfiles bounds the profiles kept in memory per partition, beside those not yet folded. Default 50,000.
+	CachedProfiles int
+	// FoldEvery is the pause between two rounds of folding. Default 2 s.
+	FoldEvery time.Duration
+	// Readers names the durable consumers that read a partition's commits: what one of them has not passed is
+	// never purged.
+	Readers func(partition int) []string
+	Metrics prometheus.Registerer
+	Log     *slog.Logger
+}
+
+// Customer runs the customer chain: one session for each partition that it owns.
+type Customer struct {
+	config   CustomerConfig
+	conn     *nats.Conn
+	profiles *profile.Codec
+	commits  *CommitCodec
+	metrics  *customerMetrics
+	poison   poison
+}
+
+// poison remembers the records whose step failed, so that the next claim parks them instead of failing again.
+type poison struct{ records sync.Map }
+
+type place struct {
+	partition int
+	position  uint64
+}
+
+func (p *poison) add(partition int, position uint64, err error) {
+	p.records.Store(place{partition, position}, err)
+}
+
+func (p *poison) of(partition int, position uint64) error {
+	err, _ := p.records.Load(place{partition, position})
+	if err == nil {
+		return nil
+	}
+	return err.(error)
+}
+
+// NewCustomer prepares the chain's worker.
+func NewCustomer(config CustomerConfig) (*Customer, error) {
+	if config.CommitBytes == 0 {
+		config.CommitBytes = 512 << 10
+	}
+	if config.CachedProfiles == 0 {
+		config.CachedProfiles = 50_000
+	}
+	if config.FoldEvery == 0 {
+		config.FoldEvery = 2 * time.Second
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	if config.Readers == nil {
+		config.Readers = func(partition int) []string {
+			return []string{topology.Durable(ReaderRelay, partition), ReaderClickHouse}
+		}
+	}
+	profiles, err := profile.NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	commits, err := NewCommitCodec()
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newCustomerMetrics(config.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	return &Customer{config: config, conn: config.JetStream.Conn(), profiles: profiles, commits: commits, metrics: metrics}, nil
+}
+
+// Subscriber reads partitions of the log for this chain.
+func (c *Customer) Subscriber() *bus.Subscriber {
+	return bus.NewSubscriber(c.config.JetStream, bus.SubscriberConfig{
+		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Log: c.config.Log,
+	})
+}
+
+// Handle runs one record through the chain: the Router's handler.
+func (c *Customer) Handle(m *message.Message) error {
+	h := bus.From(m.Context())
+	if h == nil {
+		return fmt.Errorf("customer chain: message %s did not come from its subscriber", m.UUID)
+	}
+	p, ok := h.Session.(*partition)
+	if !ok {
+		return fmt.Errorf("customer chain: message %s came with a foreign session", m.UUID)
+	}
+	return p.handle(m.Context(), h.Delivery, h.Value.(record))
+}
+
+type customerMetrics struct {
+	records   *prometheus.CounterVec
+	decisions *prometheus.CounterVec
+	commits   prometheus.Counter
+	bytes     prometheus.Counter
+	folded    prometheus.Counter
+	unfolded  *prometheus.GaugeVec
+	commitAge prometheus.Histogram
+}
+
+func newCustomerMetrics(r prometheus.Registerer) (*customerMetrics, error) {
+	m := &customerMetrics{
+		records: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attune_customer_records_total", Help: "Records of the log that the customer chain handled, by outcome.",
+		}, []string{"outcome"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attune_decisions_total", Help: "Campaign decisions, by campaign, outcome and reason.",
+		}, []string{"campaign", "outcome", "reason"}),
+		commits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "attune_commits_total", Help: "Commits of the customer chain.",
+		}),
+		bytes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "attune_commit_bytes_total", Help: "Encoded size of the commits.",
+		}),
+		folded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "attune_profiles_folded_total", Help: "Profiles written to the bucket.",
+		}),
+		unfolded: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "attune_profiles_unfolded", Help: "Profiles that lie only in commits so far, by partition.",
+		}, []string{"partition"}),
+		commitAge: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "attune_event_age_seconds", Help: "Time from an event's acceptance to its commit.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
+		}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.records, m.decisions, m.commits, m.bytes, m.folded, m.unfolded, m.commitAge} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}

@@ -1,0 +1,20 @@
+// Package pipeline is the contract between the log, the stages and the sinks, and the runner that keeps it.
+//
+// A Stage is one pure decision about one record of one customer. A Chain is stages that run one after another
+// over one profile; it is a value, the same in a worker, in a workspace's tests and in a replay.
+//
+// Customer runs the chain over the partitions of the log. Whoever owns a partition claims it with a commit of
+// the next epoch, reads on from the position of the last one, and stores what a batch of records led to as one
+// Commit: facts, what leaves the partition, the profiles and the position, by compare-and-set on the
+// partition's subject. It is stored or it is not; a former owner's commit fails there. Profiles are folded into
+// their bucket in the background, and commits go when they are folded and every reader has passed them.
+//
+// Relay publishes what leaves a partition, SinkReader hands the facts to a Sink, RawLog takes calls in. What
+// appends to the log numbers its records (SourceSession), so that each is applied once without a window:
+//
+//	RAW ─► normalize ─► EVENTS ─► Customer ─► COMMITS ─┬► SinkReader ─► Sink
+//	                      ▲                            └► Relay ─┬► OUTBOX ─► deliver
+//	                      └────────── wake-ups ◄── WAKE ◄────────┘
+//
+// Errors are instructions (Park, Refuse, RetryAfter, OutcomeUnknown): only the runner carries them out.
+package pipeline

@@ -1,0 +1,86 @@
+package pipeline
+
+import "attune/pipeline/event"
+
+// Facts are what the customer chain states about one batch of records. They lie in the commits; each carries
+// the log position of the record that led to it, and the order within a kind is the order of the log.
+type Facts struct {
+	Events    []Enriched      `cbor:"1,keyasint,omitempty"`
+	Changes   []SegmentChange `cbor:"2,keyasint,omitempty"`
+	Decisions []Decision      `cbor:"3,keyasint,omitempty"`
+}
+
+// Enriched is an event with what was known of the customer right after it.
+type Enriched struct {
+	Event    event.Event `cbor:"1,keyasint"`
+	Position uint64      `cbor:"2,keyasint"`
+	CLV      event.Money `cbor:"3,keyasint,omitempty"`
+	Alive    float64     `cbor:"4,keyasint,omitempty"`
+	Segments []string    `cbor:"5,keyasint,omitempty"` // sorted
+}
+
+// SegmentChange is one flip of a membership.
+type SegmentChange struct {
+	Segment  string        `cbor:"1,keyasint"`
+	Profile  string        `cbor:"2,keyasint"`
+	At       event.Instant `cbor:"3,keyasint"`
+	Entered  bool          `cbor:"4,keyasint"`
+	Reason   string        `cbor:"5,keyasint"` // one of the Because constants
+	Position uint64        `cbor:"6,keyasint"`
+	Version  uint64        `cbor:"7,keyasint"` // of the definitions
+}
+
+// Why a membership flipped.
+const (
+	BecauseEvent      = "event"      // something happened
+	BecauseTime       = "time"       // a window closed, or a score was recomputed
+	BecauseHistorical = "historical" // an import or backfill said so
+	// BecauseDefinitions: the segment was defined, changed or removed since the customer's last record. Nothing
+	// fires on it: a new segment must not mail everyone who is in it already.
+	BecauseDefinitions = "definitions"
+)
+
+// Outcome is how a campaign's decision ended.
+type Outcome string
+
+// A decision is fired, held (it will be judged again), or suppressed with its reason.
+const (
+	Fired      Outcome = "fired"
+	Held       Outcome = "held"
+	Suppressed Outcome = "suppressed"
+)
+
+// Decision is what a campaign decided about one customer, once. Its ID is derived from profile, campaign, key
+// and the log position of its cause, so the same log gives the same ids.
+type Decision struct {
+	ID          string        `cbor:"1,keyasint"`
+	At          event.Instant `cbor:"2,keyasint"`
+	Profile     string        `cbor:"3,keyasint"`
+	Campaign    string        `cbor:"4,keyasint"`
+	Key         string        `cbor:"5,keyasint,omitempty"`
+	Outcome     Outcome       `cbor:"6,keyasint"`
+	Reason      string        `cbor:"7,keyasint,omitempty"` // why not: snake_case, one of the stage's own
+	Detail      string        `cbor:"8,keyasint,omitempty"` // for people; holds no personal field
+	Cause       string        `cbor:"9,keyasint,omitempty"` // id of the event that triggered it
+	Position    uint64        `cbor:"10,keyasint"`          // of the record at which it was decided
+	Version     uint64        `cbor:"11,keyasint"`          // of the definitions
+	CLV         event.Money   `cbor:"12,keyasint,omitempty"`
+	Destination string        `cbor:"13,keyasint,omitempty"`
+	Template    string        `cbor:"14,keyasint,omitempty"`
+}
+
+// Delivery is the order to send one mail. It carries everything that rendering needs by value; personal
+// fields are filled from the vault at the last moment.
+type Delivery struct {
+	Decision    string        `cbor:"1,keyasint" json:"decision"`
+	Profile     string        `cbor:"2,keyasint" json:"profile"`
+	Campaign    string        `cbor:"3,keyasint" json:"campaign"`
+	Destination string        `cbor:"4,keyasint" json:"destination"`
+	Definitions string        `cbor:"5,keyasint" json:"definitions"` // hash of the object that holds the template
+	Template    string        `cbor:"6,keyasint" json:"template"`
+	From        string        `cbor:"7,keyasint" json:"from"`
+	Subject     string        `cbor:"8,keyasint" json:"subject"` // a template as well
+	Data        event.Object  `cbor:"9,keyasint" json:"data"`    // {"event": {...}, "customer": {...}, "campaign": "..."}
+	Decided     event.Instant `cbor:"10,keyasint" json:"decided"`
+	NotAfter    event.Instant `cbor:"11,keyasint" json:"not_after"`
+}

@@ -1,0 +1,165 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/state"
+	"attune/pipeline/topology"
+)
+
+const (
+	foldBatch    = 1000
+	foldAttempts = 5
+)
+
+// folder writes profiles from the commits into the bucket in the background, oldest commits first, each once
+// per round however often it changed, and purges commits that nobody needs any more.
+type folder struct {
+	c         *Customer
+	number    int
+	cache     *cache
+	bucket    *state.Bucket
+	committer *committer
+
+	once   sync.Once
+	stop   chan struct{}
+	purged uint64 // commits below it are gone
+}
+
+// finish folds what is left and ends.
+func (f *folder) finish() { f.once.Do(func() { close(f.stop) }) }
+
+func (f *folder) run(ctx context.Context) {
+	defer f.bucket.Close()
+	tick := time.NewTicker(f.c.config.FoldEvery)
+	defer tick.Stop()
+	for ending := false; !ending; {
+		select {
+		case <-tick.C:
+		case <-f.stop:
+			ending = true
+		}
+		if f.committer.failed() != nil {
+			return // the partition is lost: its new owner folds
+		}
+		if err := f.round(ctx); err != nil {
+			f.c.config.Log.Warn("fold profiles", "partition", f.number, "error", err)
+		}
+	}
+}
+
+func (f *folder) round(ctx context.Context) error {
+	for {
+		folds := f.cache.toFold(foldBatch)
+		if len(folds) == 0 {
+			break
+		}
+		if err := f.write(ctx, folds); err != nil {
+			return err
+		}
+		f.c.metrics.folded.Add(float64(len(folds)))
+		if len(folds) < foldBatch {
+			break
+		}
+	}
+	f.c.metrics.unfolded.WithLabelValues(strconv.Itoa(f.number)).Set(float64(f.cache.unfolded()))
+	return f.purge(ctx)
+}
+
+// write stores the profiles with compare-and-set. A conflict means that the bucket's revision was not known,
+// or that another owner folded: what is older there is overwritten, what is newer stays.
+func (f *folder) write(ctx context.Context, folds []fold) error {
+	for range foldAttempts {
+		writes := make([]state.Write, len(folds))
+		for i, x := range folds {
+			writes[i] = state.Write{Key: x.id, Value: x.state, Revision: x.revision}
+		}
+		revisions, conflicts, err := f.bucket.Put(ctx, writes)
+		if err != nil {
+			return err
+		}
+		for i, revision := range revisions {
+			if revision != 0 {
+				f.cache.folded(folds[i], revision)
+			}
+		}
+		if len(conflicts) == 0 {
+			return nil
+		}
+		if folds, err = f.resolve(ctx, folds, conflicts); err != nil || len(folds) == 0 {
+			return err
+		}
+	}
+	return fmt.Errorf("%d profiles keep changing in the bucket under other hands", len(folds))
+}
+
+func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]fold, error) {
+	keys := make([]string, len(conflicts))
+	for i, at := range conflicts {
+		keys[i] = folds[at].id
+	}
+	found, err := f.bucket.Get(ctx, keys)
+	if err != nil {
+		return nil, err
+	}
+	var again []fold
+	for _, at := range conflicts {
+		x := folds[at]
+		there := found[x.id]
+		if there.Value != nil {
+			theirs, err := f.c.profiles.Decode(there.Value)
+			if err != nil {
+				return nil, fmt.Errorf("profile %s in the bucket: %w", x.id, err)
+			}
+			ours, err := f.c.profiles.Decode(x.state)
+			if err != nil {
+				return nil, err
+			}
+			if theirs.Applied >= ours.Applied {
+				f.cache.folded(x, there.Revision)
+				continue
+			}
+		}
+		x.revision = there.Revision
+		again = append(again, x)
+	}
+	return again, nil
+}
+
+// purge drops the commits that are folded and that every reader has passed; the last one always stays.
+func (f *folder) purge(ctx context.Context) error {
+	last := f.committer.confirmed()
+	upTo, _ := f.cache.mark(last)
+	if min(upTo+1, last) <= f.purged {
+		return nil
+	}
+	for _, reader := range f.c.config.Readers(f.number) {
+		consumer, err := f.c.config.JetStream.Consumer(ctx, topology.Commits, reader)
+		if errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return nil // it has not read anything yet
+		}
+		if err != nil {
+			return fmt.Errorf("look up reader %s: %w", reader, err)
+		}
+		upTo = min(upTo, consumer.CachedInfo().AckFloor.Stream)
+	}
+	if upTo = min(upTo+1, last); upTo <= max(f.purged, 1) {
+		return nil
+	}
+	stream, err := f.c.config.JetStream.Stream(ctx, topology.Commits)
+	if err != nil {
+		return fmt.Errorf("purge commits: %w", err)
+	}
+	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(f.committer.subject), jetstream.WithPurgeSequence(upTo)); err != nil {
+		return fmt.Errorf("purge commits: %w", err)
+	}
+	f.purged = upTo
+	return nil
+}

@@ -1,0 +1,146 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+	"attune/pipeline/state"
+)
+
+// partition is the owner's session of one partition of the log. The subscriber's goroutine computes batches
+// over speculative state; a committer stores one commit at a time meanwhile; a folder writes what is
+// committed into the bucket in the background. On any failure all of it is thrown away and the partition
+// claimed again.
+type partition struct {
+	c      *Customer
+	number int
+
+	// Of the subscriber's goroutine: the speculative state after the records handled so far.
+	epoch    uint64
+	position uint64
+	sources  map[string]uint64
+	controls map[string]event.ControlRecord
+	chain    *Chain
+	loaded   event.ControlRecord // what the chain was made from, at the claim
+	hash     []byte
+	batch    batch
+	reads    *state.Bucket
+	broken   error
+
+	cache     *cache
+	committer *committer
+	folder    *folder
+	ended     context.CancelFunc
+	work      sync.WaitGroup
+}
+
+// batch collects what the records since the last commit led to.
+type batch struct {
+	facts       Facts
+	deliveries  []Delivery
+	wakes       []WakeUp
+	deadLetters []DeadLetter
+	dirty       []*entry
+	size        int
+	oldest      event.Instant // the earliest `accepted` in it, for the age metric
+	changed     bool
+}
+
+// Start is the record after the last one applied.
+func (p *partition) Start() uint64 { return p.position + 1 }
+
+// Begin decodes the records and reads the profiles that are not in memory, all in one request.
+func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any, error) {
+	p.cache.makeRoom()
+	values := make([]any, len(deliveries))
+	var missing []string
+	asked := map[string]bool{}
+	for i, d := range deliveries {
+		var r record
+		r.event, r.err = event.Decode(d.Data)
+		values[i] = r
+		id := r.event.Profile
+		if r.err != nil || id == "" || asked[id] || p.cache.has(id) {
+			continue
+		}
+		asked[id] = true
+		missing = append(missing, id)
+	}
+	if len(missing) == 0 {
+		return values, nil
+	}
+	p.reads.NotBefore(p.cache.stored(0))
+	found, err := p.reads.Get(ctx, missing)
+	if err != nil {
+		return nil, fmt.Errorf("read profiles: %w", err)
+	}
+	for _, id := range missing {
+		loaded := profile.New(id)
+		if v := found[id].Value; v != nil {
+			if loaded, err = p.c.profiles.Decode(v); err != nil {
+				return nil, fmt.Errorf("profile %s: %w", id, err)
+			}
+		}
+		p.cache.load(loaded, found[id].Revision, len(found[id].Value))
+	}
+	return values, nil
+}
+
+// Cut keeps a commit below its size and closes the batch before a control record.
+func (p *partition) Cut(next any) bool {
+	return p.batch.size >= p.c.config.CommitBytes || next.(record).event.Type == event.Control
+}
+
+// Err is what ends the session.
+func (p *partition) Err() error { return errors.Join(p.broken, p.committer.failed()) }
+
+// Commit encodes the batch and hands it to the committer, which stores one at a time; the next batch is
+// computed meanwhile.
+func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) error {
+	b := p.batch
+	p.batch = batch{}
+	if !b.changed { // repeats only: their position goes with the next commit
+		return p.committer.submit(ctx, unit{ack: ack})
+	}
+	facts, err := p.c.commits.EncodeFacts(&b.facts)
+	if err != nil {
+		return err
+	}
+	p.hash = RunningHash(p.hash, facts)
+	commit := Commit{
+		Epoch: p.epoch, Position: p.position, Sources: p.sources, Controls: p.controls,
+		Facts: facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash,
+	}
+	for _, e := range b.dirty {
+		encoded, err := p.c.profiles.Encode(e.profile)
+		if err != nil {
+			return err
+		}
+		e.inBatch, e.size = false, len(encoded)
+		commit.Profiles = append(commit.Profiles, ProfileState{ID: e.profile.ID, State: encoded})
+	}
+	commit.Mark, commit.Folded = p.cache.mark(p.committer.confirmed())
+	data, err := p.c.commits.Encode(&commit)
+	if err != nil {
+		return err
+	}
+	p.cache.pin(b.dirty)
+	for _, d := range b.facts.Decisions {
+		p.c.metrics.decisions.WithLabelValues(d.Campaign, string(d.Outcome), d.Reason).Inc()
+	}
+	return p.committer.submit(ctx, unit{data: data, dirty: b.dirty, states: commit.Profiles, ack: ack, oldest: b.oldest})
+}
+
+// Close stores what was submitted, folds and lets go.
+func (p *partition) Close() {
+	p.committer.finish()
+	p.folder.finish()
+	p.work.Wait()
+	p.ended()
+	p.reads.Close()
+}

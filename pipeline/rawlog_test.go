@@ -1,0 +1,153 @@
+package pipeline_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"attune/pipeline"
+	"attune/pipeline/event"
+	"attune/pipeline/topology"
+)
+
+func (r *rig) rawLog(concurrency int) *pipeline.RawLog {
+	r.t.Helper()
+	l, err := pipeline.NewRawLog(r.js, concurrency)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(l.Close)
+	return l
+}
+
+func TestRawLogStoresWhatItTook(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4)
+	l := r.rawLog(2)
+	at := time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.FixedZone("", 3600))
+	if err := l.Append(t.Context(), []event.Raw{
+		{Key: "ann@example.com", Payload: []byte(`{"n":1}`), Accepted: at, SentAt: at.Add(-time.Second), Historical: true},
+		{Key: "ann@example.com", Payload: []byte(`{"n":2}`)},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	key := pipeline.RawKey("ann@example.com")
+	if key != "ann_example_com" || pipeline.RawKey("") != "_" || pipeline.RawKey("a.b *>\nü") != "a_b_____" {
+		t.Errorf("keys %q, %q, %q", key, pipeline.RawKey(""), pipeline.RawKey("a.b *>\nü"))
+	}
+	all := r.stored(topology.Raw, topology.Subject(topology.Raw, topology.Partition(key, 4)))
+	if len(all) != 2 {
+		t.Fatalf("%d calls are stored", len(all))
+	}
+	for _, m := range all { // the broker's own
+		for _, name := range []string{"Nats-Sequence", "Nats-Stream", "Nats-Subject", "Nats-Time-Stamp"} {
+			m.Header.Del(name)
+		}
+	}
+	want := nats.Header{
+		event.HeaderAccepted: {"2026-11-23T11:00:00.123456789Z"}, event.HeaderSentAt: {"2026-11-23T10:59:59.123456789Z"},
+		event.HeaderHistorical: {"true"},
+	}
+	if diff := cmp.Diff(want, all[0].Header); diff != "" || string(all[0].Data) != `{"n":1}` {
+		t.Errorf("%s %s", all[0].Data, diff)
+	}
+	if len(all[1].Header) != 0 || string(all[1].Data) != `{"n":2}` {
+		t.Errorf("%s %v", all[1].Data, all[1].Header)
+	}
+}
+
+func TestRawLogTakesManyAppendsAtATime(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4)
+	l := r.rawLog(3)
+	var work sync.WaitGroup
+	for i := range 20 {
+		work.Go(func() {
+			var records []event.Raw
+			for j := range 25 {
+				records = append(records, event.Raw{Key: fmt.Sprint("k", i), Payload: fmt.Append(nil, j)})
+			}
+			if err := l.Append(t.Context(), records); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	stream, err := r.js.Stream(t.Context(), topology.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := stream.CachedInfo().State.Msgs; n != 500 {
+		t.Errorf("%d calls are stored, want 500", n)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Append(ended, []event.Raw{{Key: "k", Payload: []byte("x")}}); !errors.Is(err, context.Canceled) {
+		t.Errorf("after its context: %v", err)
+	}
+	if err := l.Append(t.Context(), []event.Raw{{Key: "k", Payload: []byte("x")}}); err != nil {
+		t.Errorf("after an abandoned append: %v", err)
+	}
+}
+
+func TestRawLogSaysThatRawIsFull(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	config := topology.DefaultConfig()
+	config.Partitions, config.RawBytes = 1, 1<<20
+	if err := topology.Ensure(t.Context(), r.js, config); err != nil {
+		t.Fatal(err)
+	}
+	l := r.rawLog(1)
+	record := event.Raw{Key: "k", Payload: bytes.Repeat([]byte("x"), 100<<10)}
+	var err error
+	stored := 0
+	for ; err == nil && stored < 20; stored++ {
+		err = l.Append(t.Context(), []event.Raw{record})
+	}
+	if !errors.Is(err, pipeline.ErrRawFull) {
+		t.Fatalf("after %d appends: %v, want %v", stored, err, pipeline.ErrRawFull)
+	}
+	stream, err := r.js.Stream(t.Context(), topology.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(t.Context(), []event.Raw{record}); err != nil {
+		t.Errorf("once there is room again: %v", err)
+	}
+	// What is too large will not fit later either.
+	if err := l.Append(t.Context(), []event.Raw{{Key: "k", Payload: make([]byte, r.js.Conn().MaxPayload()+1)}}); err == nil || errors.Is(err, pipeline.ErrRawFull) {
+		t.Errorf("a call that is too large: %v", err)
+	}
+}
+
+func TestRawLogParks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	if err := r.rawLog(1).Park(t.Context(), "invalid", []byte("{"), errors.New("half an object")); err != nil {
+		t.Fatal(err)
+	}
+	all := r.stored(topology.DeadLetter, topology.Subject(topology.DeadLetter, "ingest"))
+	if len(all) != 1 {
+		t.Fatalf("%d dead letters", len(all))
+	}
+	var letter pipeline.DeadLetter
+	if err := json.Unmarshal(all[0].Data, &letter); err != nil {
+		t.Fatal(err)
+	}
+	want := pipeline.DeadLetter{Reason: "invalid", Error: "half an object", Payload: []byte("{"), Subject: "ingest"}
+	if diff := cmp.Diff(want, letter); diff != "" {
+		t.Error(diff)
+	}
+}

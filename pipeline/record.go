@@ -1,0 +1,141 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+// record is one delivery of the log, decoded.
+type record struct {
+	event event.Event
+	err   error // it could not be decoded
+}
+
+// handle applies one record. What it can't use goes to the dead letters; an error stops the partition.
+func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error {
+	if d.Sequence <= p.position {
+		return nil // handed over again after a Nack of a later step
+	}
+	outcome := "applied"
+	switch e := &r.event; {
+	case r.err != nil:
+		p.park(d, "undecodable", r.err)
+		outcome = "parked"
+	case e.Source.Name == "" || e.Type != event.Control && e.Profile == "":
+		p.park(d, "no_source", errors.New("a record of the log needs its source and its profile: publish calls to attune.events.<key> instead"))
+		outcome = "parked"
+	case !p.news(e.Source):
+		outcome = "repeated"
+	case e.Type == event.Control:
+		if err := p.control(ctx, e.Control); err != nil {
+			return err // handed over again after a pause: the partition waits for its object, loudly
+		}
+		p.note(e.Source)
+		outcome = "control"
+	default:
+		if err := p.c.poison.of(p.number, d.Sequence); err != nil {
+			p.park(d, "failed", err)
+			outcome = "parked"
+		} else if err := p.apply(d, e); err != nil {
+			p.c.poison.add(p.number, d.Sequence, err)
+			p.broken = err // the profile is half changed: claim the partition again and park this record
+			return err
+		}
+		p.note(e.Source)
+	}
+	p.position = d.Sequence
+	p.c.metrics.records.WithLabelValues(outcome).Inc()
+	return nil
+}
+
+// news tells whether a record is neither a repeat nor ahead of one that was lost on the way.
+func (p *partition) news(s event.Source) bool {
+	highest := p.sources[s.Name]
+	return s.Ordinal > highest && s.After <= highest
+}
+
+func (p *partition) note(s event.Source) {
+	p.sources[s.Name] = s.Ordinal
+	p.batch.changed = true
+}
+
+func (p *partition) control(ctx context.Context, record *event.ControlRecord) error {
+	if record == nil || record.Version <= p.controls[record.Kind].Version {
+		return nil // versions only rise
+	}
+	if record.Kind != KindDefinitions {
+		return fmt.Errorf("control record of unknown kind %q (version %d): this worker is older than the one that wrote it", record.Kind, record.Version)
+	}
+	chain, err := p.c.config.Load(ctx, *record)
+	if err != nil {
+		return fmt.Errorf("definitions version %d: %w", record.Version, err)
+	}
+	p.chain = chain
+	p.controls = maps.Clone(p.controls)
+	p.controls[record.Kind] = *record
+	return nil
+}
+
+func (p *partition) apply(d bus.Delivery, e *event.Event) error {
+	entry := p.cache.get(e.Profile)
+	if entry == nil {
+		return fmt.Errorf("profile %s was not loaded", e.Profile)
+	}
+	if d.Sequence <= entry.profile.Applied {
+		return nil // the second belt: already applied
+	}
+	result, err := p.run(entry.profile, e, d.Sequence)
+	if err != nil {
+		return err
+	}
+	if entry.profile.Applied != d.Sequence {
+		return nil // a wake-up of a profile that is gone
+	}
+	b := &p.batch
+	b.facts.Events = append(b.facts.Events, result.Facts.Events...)
+	b.facts.Changes = append(b.facts.Changes, result.Facts.Changes...)
+	b.facts.Decisions = append(b.facts.Decisions, result.Facts.Decisions...)
+	b.deliveries = append(b.deliveries, result.Deliveries...)
+	b.size += len(d.Data) + 256
+	for i := range result.Deliveries {
+		b.size += len(result.Deliveries[i].Data) + 512
+	}
+	if result.Wake != 0 {
+		b.wakes = append(b.wakes, WakeUp{Profile: e.Profile, At: result.Wake})
+	}
+	if b.oldest == 0 || e.Accepted < b.oldest {
+		b.oldest = e.Accepted
+	}
+	if !entry.inBatch {
+		entry.inBatch = true
+		b.dirty = append(b.dirty, entry)
+		b.size += entry.size + 512
+	}
+	b.changed = true
+	return nil
+}
+
+// run applies the chain; a stage's panic is an error of this one record.
+func (p *partition) run(of *profile.Profile, e *event.Event, position uint64) (r Result, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic at position %d: %v\n%s", position, cause, debug.Stack())
+		}
+	}()
+	return p.chain.Apply(of, e, position)
+}
+
+func (p *partition) park(d bus.Delivery, reason string, err error) {
+	p.batch.deadLetters = append(p.batch.deadLetters, DeadLetter{
+		Reason: reason, Error: err.Error(), Payload: d.Data, Subject: d.Subject, Position: d.Sequence,
+	})
+	p.batch.size += len(d.Data) + 256
+	p.batch.changed = true
+}

@@ -1,0 +1,103 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/topology"
+)
+
+// Relay publishes what leaves a partition: deliveries, wake-ups and dead letters of each commit, in order. It
+// repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence, the dead
+// letters by where they were read, within the broker's window of two minutes.
+type Relay struct {
+	js      jetstream.JetStream
+	commits *CommitCodec
+	log     *slog.Logger
+}
+
+// NewRelay prepares the relay.
+func NewRelay(js jetstream.JetStream, log *slog.Logger) (*Relay, error) {
+	commits, err := NewCommitCodec()
+	if err != nil {
+		return nil, err
+	}
+	return &Relay{js: js, commits: commits, log: log}, nil
+}
+
+// Subscriber reads the commits for the relay.
+func (r *Relay) Subscriber() *bus.Subscriber {
+	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Batch: 64, Log: r.log})
+}
+
+// Handle turns one commit into what leaves it: the Router's handler.
+func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
+	h := bus.From(m.Context())
+	if h == nil {
+		return nil, fmt.Errorf("relay: message %s did not come from its subscriber", m.UUID)
+	}
+	partition, err := topology.PartitionOf(h.Delivery.Subject)
+	if err != nil {
+		return nil, fmt.Errorf("relay: %w", err)
+	}
+	commit, err := r.commits.Decode(m.Payload)
+	if err != nil {
+		return nil, fmt.Errorf("relay: commit %d: %w", h.Delivery.Sequence, err)
+	}
+	var out []*message.Message
+	for i := range commit.Deliveries {
+		d := &commit.Deliveries[i]
+		payload, err := json.Marshal(d)
+		if err != nil {
+			return nil, fmt.Errorf("relay: delivery %s: %w", d.Decision, err)
+		}
+		out = append(out, produce(m, topology.Subject(topology.Outbox, d.Destination), d.Decision, payload))
+	}
+	for _, w := range commit.Wakes {
+		wake := produce(m, topology.ScheduleSubject(partition, commit.Epoch, w.Profile), "", []byte(w.Profile))
+		wake.Metadata["Nats-Schedule"] = "@at " + w.At.String() // with its milliseconds: the client's option cuts them
+		wake.Metadata["Nats-Schedule-Target"] = topology.DueSubject(partition)
+		out = append(out, wake)
+	}
+	for i := range commit.DeadLetters {
+		d := &commit.DeadLetters[i]
+		letter, err := d.Message(m, ReaderCustomer)
+		if err != nil {
+			return nil, fmt.Errorf("relay: %w", err)
+		}
+		out = append(out, letter)
+	}
+	return out, nil
+}
+
+// Message is the dead letter on its way to DEADLETTER.<stage>, known by where it was read.
+func (d *DeadLetter) Message(cause *message.Message, stage string) (*message.Message, error) {
+	payload, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("dead letter of %s %d: %w", d.Subject, d.Position, err)
+	}
+	id := "dead-" + d.Subject + "-" + strconv.FormatUint(d.Position, 10)
+	return produce(cause, topology.Subject(topology.DeadLetter, stage), id, payload), nil
+}
+
+// produce makes a message that is confirmed together with the one that led to it.
+func produce(cause *message.Message, subject, id string, payload []byte) *message.Message {
+	m := message.NewMessage(id, payload)
+	m.SetContext(cause.Context())
+	m.Metadata[bus.SubjectKey] = subject
+	if id != "" {
+		m.Metadata[jetstream.MsgIDHeader] = id
+	}
+	return m
+}
+
+// Produce makes a message to a subject, confirmed together with the one that led to it.
+func Produce(cause *message.Message, subject string, payload []byte) *message.Message {
+	return produce(cause, subject, "", payload)
+}

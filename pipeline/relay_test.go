@@ -1,0 +1,103 @@
+package pipeline_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/go-cmp/cmp"
+
+	"attune/pipeline"
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/topology"
+)
+
+func (r *rig) relay() (stop func()) {
+	r.t.Helper()
+	relay, err := pipeline.NewRelay(r.js, slog.New(slog.DiscardHandler))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: patience}, watermill.NopLogger{})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	router.AddHandler("relay-0", topology.Subject(topology.Commits, 0), relay.Subscriber(), "", bus.NewPublisher(r.js), relay.Handle)
+	done := make(chan error, 1)
+	go func() { done <- router.Run(context.Background()) }()
+	<-router.Running()
+	return sync.OnceFunc(func() {
+		if err := router.Close(); err != nil {
+			r.t.Error(err)
+		}
+		if err := <-done; err != nil {
+			r.t.Error(err)
+		}
+	})
+}
+
+// The relay publishes what leaves the partition, in order; what it repeats after a crash is known.
+func TestRelayPublishesWhatLeavesThePartition(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const count = 10
+	var want []pipeline.Delivery
+	for i := range uint64(count) {
+		d := pipeline.Delivery{Decision: fmt.Sprint("d", i), Destination: "mail", Data: event.Object(`{"a":"b"}`), Decided: 7, NotAfter: 9}
+		want = append(want, d)
+		data, err := codec.Encode(&pipeline.Commit{
+			Epoch: 3, Deliveries: []pipeline.Delivery{d},
+			Wakes:       []pipeline.WakeUp{{Profile: fmt.Sprint("p", i%2), At: 9_999_999_999_123}},
+			DeadLetters: []pipeline.DeadLetter{{Reason: "failed", Error: "x", Payload: []byte("y"), Subject: "EVENTS.0", Position: i}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.js.Publish(t.Context(), topology.Subject(topology.Commits, 0), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the second time it has lost its place
+		stop := r.relay()
+		eventually(t, "all is acknowledged", func() bool {
+			consumer, err := r.js.Consumer(t.Context(), topology.Commits, topology.Durable(pipeline.ReaderRelay, 0))
+			return err == nil && consumer.CachedInfo().AckFloor.Stream == count
+		})
+		stop()
+		if err := r.js.DeleteConsumer(t.Context(), topology.Commits, topology.Durable(pipeline.ReaderRelay, 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []pipeline.Delivery
+	for _, m := range r.stored(topology.Outbox, topology.Subject(topology.Outbox, "mail")) {
+		var d pipeline.Delivery
+		if err := json.Unmarshal(m.Data, &d); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, d)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	letters := r.stored(topology.DeadLetter, topology.Subject(topology.DeadLetter, pipeline.ReaderCustomer))
+	if len(letters) != count {
+		t.Errorf("%d dead letters, want %d", len(letters), count)
+	}
+	for _, profile := range []string{"p0", "p1"} { // one schedule each: the latest replaces the others
+		all := r.stored(topology.Wakeups, topology.ScheduleSubject(0, 3, profile))
+		if len(all) != 1 || string(all[0].Data) != profile || all[0].Header.Get("Nats-Schedule") != "@at 2286-11-20T17:46:39.123Z" ||
+			all[0].Header.Get("Nats-Schedule-Target") != topology.DueSubject(0) {
+			t.Errorf("%s: %+v", profile, all)
+		}
+	}
+}

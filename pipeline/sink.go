@@ -1,0 +1,314 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/profile"
+	"attune/pipeline/topology"
+)
+
+// Sink takes the facts of the commits somewhere else. Write stores a batch so that the same batch written
+// again, after an error or a crash, changes nothing; it blocks while the outside system is away. One goroutine
+// calls it; who made it closes it.
+type Sink interface {
+	Write(ctx context.Context, b SinkBatch) error
+}
+
+// SinkBatch is a closed range of the commits' stream: the same range always holds the same facts.
+type SinkBatch struct {
+	Stream   string // its name and when it was created: a stream made anew is another one
+	From, To uint64 // sequences in the stream, both included
+	Parts    []SinkPart
+}
+
+// SinkPart is one commit of the range.
+type SinkPart struct {
+	Partition int
+	Sequence  uint64 // of the commit
+	Facts     Facts
+	Profiles  []*profile.Profile // as they were after the commit
+}
+
+// SinkConfig says how commits are batched.
+type SinkConfig struct {
+	JetStream jetstream.JetStream
+	Name      string // the durable consumer's
+	Sink      Sink
+	// Rows and Interval close a batch, whichever comes first. Defaults 20,000 and 1 s.
+	Rows     int
+	Interval time.Duration
+	Log      *slog.Logger
+}
+
+// maxSinkBytes closes a batch of large commits, so that memory stays bounded.
+const maxSinkBytes = 32 << 20
+
+// SinkReader reads the commits in order and hands closed ranges to a sink. The range is journalled before it
+// is written, so that a crash in between repeats the very same batch.
+type SinkReader struct {
+	config   SinkConfig
+	commits  *CommitCodec
+	profiles *profile.Codec
+
+	mu  sync.Mutex
+	err error
+}
+
+// NewSinkReader prepares the reader.
+func NewSinkReader(config SinkConfig) (*SinkReader, error) {
+	if config.Rows == 0 {
+		config.Rows = 20_000
+	}
+	if config.Interval == 0 {
+		config.Interval = time.Second
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	commits, err := NewCommitCodec()
+	if err != nil {
+		return nil, err
+	}
+	profiles, err := profile.NewCodec()
+	if err != nil {
+		return nil, err
+	}
+	return &SinkReader{config: config, commits: commits, profiles: profiles}, nil
+}
+
+// Err is why the sink stands still; nil while it works. It is safe for concurrent use.
+func (r *SinkReader) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+func (r *SinkReader) failed(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.err = err
+}
+
+// Run reads until ctx ends, beginning again after a pause when something fails.
+func (r *SinkReader) Run(ctx context.Context) {
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0))
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := r.read(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > time.Minute {
+			pause.Reset()
+		}
+		r.failed(err)
+		wait := pause.NextBackOff()
+		r.config.Log.Warn("sink stopped, beginning again", "sink", r.config.Name, "error", err, "pause", wait)
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
+}
+
+// journal is the range that was about to be written.
+type journal struct {
+	Stream string `json:"stream"` // as in SinkBatch
+	From   uint64 `json:"from"`
+	To     uint64 `json:"to"`
+}
+
+func (r *SinkReader) read(ctx context.Context) error {
+	js := r.config.JetStream
+	journals, err := js.KeyValue(ctx, topology.Journal)
+	if err != nil {
+		return fmt.Errorf("open bucket %s: %w", topology.Journal, err)
+	}
+	stream, err := js.Stream(ctx, topology.Commits)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", topology.Commits, err)
+	}
+	identity := topology.Commits + "@" + stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)
+	open, revision, err := r.openRange(ctx, journals, identity)
+	if err != nil {
+		return err
+	}
+	from, err := r.resume(ctx, stream, open)
+	if err != nil {
+		return err
+	}
+	puller, err := bus.OpenConsumer(ctx, js, topology.Commits, topology.Commits+".*", r.config.Name, from, 64)
+	if err != nil {
+		return err
+	}
+	defer puller.Close()
+	for {
+		b, last, err := r.collect(ctx, identity, puller, open)
+		if err != nil {
+			return err
+		}
+		if err := puller.Check(ctx); err != nil {
+			return err
+		}
+		if b.To > open.To {
+			open = journal{Stream: identity, From: b.From, To: b.To}
+			if revision, err = r.note(ctx, journals, open, revision); err != nil {
+				return err
+			}
+		}
+		if err := r.config.Sink.Write(ctx, b); err != nil {
+			return fmt.Errorf("write commits %d to %d: %w", b.From, b.To, err)
+		}
+		r.failed(nil)
+		if err := puller.Ack(last); err != nil {
+			return err
+		}
+	}
+}
+
+// openRange reads the journal: the range that was about to be written last.
+func (r *SinkReader) openRange(ctx context.Context, journals jetstream.KeyValue, identity string) (open journal, revision uint64, err error) {
+	entry, err := journals.Get(ctx, r.config.Name)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return open, 0, nil
+	}
+	if err != nil {
+		return open, 0, fmt.Errorf("read journal: %w", err)
+	}
+	if err := json.Unmarshal(entry.Value(), &open); err != nil {
+		return open, 0, fmt.Errorf("read journal: %w", err)
+	}
+	if open.Stream != identity {
+		open = journal{} // of a stream that is gone
+	}
+	return open, entry.Revision(), nil
+}
+
+// note journals a range, unless another reader has journalled one meanwhile: two readers never close ranges
+// that overlap.
+func (r *SinkReader) note(ctx context.Context, journals jetstream.KeyValue, open journal, revision uint64) (uint64, error) {
+	data, err := json.Marshal(open)
+	if err != nil {
+		return 0, err
+	}
+	if revision == 0 {
+		revision, err = journals.Create(ctx, r.config.Name, data)
+	} else {
+		revision, err = journals.Update(ctx, r.config.Name, data, revision)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("journal %d to %d: %w", open.From, open.To, err)
+	}
+	return revision, nil
+}
+
+// resume is where to read on; 0: after what was acknowledged. A journalled range is written again unless it is
+// known to be acknowledged. An acknowledgement can get lost; but whoever journalled a range had written all
+// before it, so reading never begins before the range.
+func (r *SinkReader) resume(ctx context.Context, stream jetstream.Stream, open journal) (uint64, error) {
+	if open.To == 0 {
+		return 0, nil
+	}
+	consumer, err := stream.Consumer(ctx, r.config.Name)
+	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return 0, fmt.Errorf("look up consumer %s: %w", r.config.Name, err)
+	}
+	if err == nil && consumer.CachedInfo().AckFloor.Stream >= open.To {
+		return 0, nil
+	}
+	_, err = stream.GetMsg(ctx, open.To)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return open.To + 1, nil // only what is acknowledged is ever purged
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look up commit %d: %w", open.To, err)
+	}
+	return open.From, nil
+}
+
+// collect reads commits until the batch is full or its time is up. A journalled range that was not
+// acknowledged is closed exactly where it was before.
+func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Puller, open journal) (b SinkBatch, last bus.Delivery, err error) {
+	b.Stream = stream
+	rows, size := 0, 0
+	var deadline time.Time
+	for {
+		got, err := next(ctx, puller, deadline)
+		if err != nil {
+			return b, last, err
+		}
+		if got == nil {
+			return b, last, nil // its time is up
+		}
+		last = *got
+		part, n, err := r.part(last)
+		if err != nil {
+			return b, last, err
+		}
+		if len(b.Parts) > 0 && b.From <= open.To && last.Sequence > open.To {
+			return b, last, fmt.Errorf("commits %d to %d were acknowledged while they were read again: another reader is at work", open.From, open.To)
+		}
+		if len(b.Parts) == 0 {
+			b.From = open.From
+			if last.Sequence > open.To { // a range that is repeated closes at its end, not by time
+				b.From, deadline = last.Sequence, time.Now().Add(r.config.Interval)
+			}
+		}
+		b.Parts, b.To = append(b.Parts, part), last.Sequence
+		rows, size = rows+n, size+len(last.Data)
+		if last.Sequence == open.To || last.Sequence > open.To && (rows >= r.config.Rows || size >= maxSinkBytes) {
+			return b, last, nil
+		}
+	}
+}
+
+// next reads one commit; nil when the deadline, if there is one, passes before it comes.
+func next(ctx context.Context, puller *bus.Puller, deadline time.Time) (*bus.Delivery, error) {
+	wait := ctx
+	if !deadline.IsZero() {
+		var cancel context.CancelFunc
+		wait, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	got, err := puller.Next(wait, 1)
+	switch {
+	case err == nil:
+		return &got[0], nil
+	case ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return nil, nil
+	}
+	return nil, err
+}
+
+func (r *SinkReader) part(d bus.Delivery) (SinkPart, int, error) {
+	partition, err := topology.PartitionOf(d.Subject)
+	if err != nil {
+		return SinkPart{}, 0, err
+	}
+	commit, err := r.commits.Decode(d.Data)
+	if err != nil {
+		return SinkPart{}, 0, err
+	}
+	part := SinkPart{Partition: partition, Sequence: d.Sequence}
+	if part.Facts, err = r.commits.Facts(commit); err != nil {
+		return SinkPart{}, 0, err
+	}
+	for _, s := range commit.Profiles {
+		p, err := r.profiles.Decode(s.State)
+		if err != nil {
+			return SinkPart{}, 0, fmt.Errorf("profile %s: %w", s.ID, err)
+		}
+		part.Profiles = append(part.Profiles, p)
+	}
+	return part, len(part.Facts.Events) + len(part.Facts.Changes) + len(part.Facts.Decisions) + len(part.Profiles), nil
+}

@@ -1,0 +1,75 @@
+package pipeline
+
+import (
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+// Stage is one decision about one record: a pure step. The record and the profile are its only input, the
+// clock is Step.Now, and chance is a hash of what it is given; it does no I/O and never asks the time. A stage
+// is made for one version of the definitions and never changes: it is safe for concurrent use on different
+// profiles.
+type Stage interface {
+	// Name is the stage's word in logs and metrics.
+	Name() string
+	// Apply changes the profile and states facts. Step.Event is nil when the step runs what was owed at Now.
+	Apply(s *Step)
+	// Due is the earliest instant at which the profile owes this stage a step without an event; zero: never.
+	// After an Apply at that instant it must be later than Now.
+	Due(p *profile.Profile) event.Instant
+}
+
+// Step is one record, or one due instant, on its way through the stages of the customer chain.
+type Step struct {
+	// Now is the customer's clock: the record's `accepted`, never earlier than before, or the due instant.
+	Now event.Instant
+	// Event is what happened; nil when the step runs what the profile owed at Now. Wake-ups and control
+	// records never get here.
+	Event   *event.Event
+	Profile *profile.Profile
+	// Position is the log sequence of the record that is being worked on.
+	Position uint64
+	// Version and Definitions are the number and the hash of the definitions in force.
+	Version     uint64
+	Definitions string
+
+	// What the stages stated so far; later stages read what earlier ones said.
+	Changes    []SegmentChange
+	Decisions  []Decision
+	Deliveries []Delivery
+}
+
+// Historical tells that this step may change state but fires nothing.
+func (s *Step) Historical() bool { return s.Event != nil && s.Event.Historical }
+
+// Flip states that the profile entered or left a segment at Now, because of this step.
+func (s *Step) Flip(segment string, entered bool) {
+	reason := BecauseEvent
+	switch {
+	case s.Event == nil:
+		reason = BecauseTime
+	case s.Event.Historical:
+		reason = BecauseHistorical
+	}
+	s.FlipBecause(segment, entered, reason)
+}
+
+// FlipBecause states a flip for one of the Because reasons.
+func (s *Step) FlipBecause(segment string, entered bool, reason string) {
+	s.Changes = append(s.Changes, SegmentChange{
+		Segment: segment, Profile: s.Profile.ID, At: s.Now, Entered: entered,
+		Reason: reason, Position: s.Position, Version: s.Version,
+	})
+}
+
+// Decide states a decision at Now.
+func (s *Step) Decide(d Decision) {
+	d.At, d.Profile, d.Position, d.Version, d.CLV = s.Now, s.Profile.ID, s.Position, s.Version, s.Profile.Scores.CLV
+	s.Decisions = append(s.Decisions, d)
+}
+
+// Deliver orders a mail; it leaves the partition with the commit.
+func (s *Step) Deliver(d Delivery) {
+	d.Profile, d.Decided, d.Definitions = s.Profile.ID, s.Now, s.Definitions
+	s.Deliveries = append(s.Deliveries, d)
+}

@@ -1,0 +1,179 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/state"
+	"attune/pipeline/topology"
+)
+
+func (c *Customer) open(ctx context.Context, topic string) (bus.Session, error) {
+	number, err := topology.PartitionOf(topic)
+	if err != nil {
+		return nil, err
+	}
+	p := &partition{c: c, number: number, sources: map[string]uint64{}, controls: map[string]event.ControlRecord{}}
+	p.cache = newCache(c.config.CachedProfiles)
+	if p.reads, err = state.Open(c.conn, topology.Profiles); err != nil {
+		return nil, err
+	}
+	tail, err := p.claim(ctx)
+	if err != nil {
+		p.reads.Close()
+		return nil, fmt.Errorf("claim partition %d: %w", number, err)
+	}
+	if err := p.start(ctx); err != nil {
+		p.reads.Close()
+		return nil, err
+	}
+	c.config.Log.Debug("partition claimed", "partition", number, "epoch", p.epoch, "position", p.position, "unfolded_profiles", tail)
+	return p, nil
+}
+
+// claimAttempts bounds how often a claim is tried anew because a commit came in between.
+const claimAttempts = 100
+
+// claim stores a commit with the next epoch, which ends every former owner, and reads the profiles that are
+// not folded yet out of the commits above the mark.
+func (p *partition) claim(ctx context.Context) (unfolded int, err error) {
+	subject := topology.Subject(topology.Commits, p.number)
+	var claim Commit
+	var sequence uint64
+	for range claimAttempts { // a former owner that is still at work commits faster than any pause
+		if claim, sequence, err = p.tryClaim(ctx, subject); !bus.IsConflict(err) {
+			break
+		}
+	}
+	if err != nil {
+		return 0, err
+	}
+	p.epoch, p.position, p.hash = claim.Epoch, claim.Position, claim.Hash
+	maps.Copy(p.sources, claim.Sources)
+	maps.Copy(p.controls, claim.Controls)
+	p.cache.stored(claim.Folded)
+	p.committer = &committer{c: p.c, subject: subject, last: sequence, cache: p.cache, number: p.number}
+	if err := p.readTail(ctx, subject, claim.Mark, sequence); err != nil {
+		return 0, fmt.Errorf("read commits above the mark %d: %w", claim.Mark, err)
+	}
+	return p.cache.unfolded(), nil
+}
+
+// tryClaim reads the last commit and stores the claim after it, if it is still the last.
+func (p *partition) tryClaim(ctx context.Context, subject string) (claim Commit, sequence uint64, err error) {
+	stream, err := p.c.config.JetStream.Stream(ctx, topology.Commits)
+	if err != nil {
+		return claim, 0, err
+	}
+	var last Commit
+	var lastSequence uint64
+	m, err := stream.GetLastMsgForSubject(ctx, subject)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+	case err != nil:
+		return claim, 0, err
+	default:
+		found, err := p.c.commits.Decode(m.Data)
+		if err != nil {
+			return claim, 0, err
+		}
+		last, lastSequence = *found, m.Sequence
+	}
+	// Before the claim: who can't decide must not take the partition.
+	if inForce := last.Controls[KindDefinitions]; p.chain == nil || inForce != p.loaded {
+		if p.chain, err = p.c.config.Load(ctx, inForce); err != nil {
+			return claim, 0, fmt.Errorf("load definitions: %w", err)
+		}
+		p.loaded = inForce
+	}
+	claim = Commit{
+		Epoch: last.Epoch + 1, Position: last.Position, Sources: last.Sources, Controls: last.Controls,
+		Mark: last.Mark, Folded: last.Folded, Hash: last.Hash,
+	}
+	data, err := p.c.commits.Encode(&claim)
+	if err != nil {
+		return claim, 0, err
+	}
+	ack, err := p.c.config.JetStream.Publish(ctx, subject, data, jetstream.WithExpectLastSequencePerSubject(lastSequence))
+	if err != nil {
+		return claim, 0, fmt.Errorf("store the claim: %w", err)
+	}
+	return claim, ack.Sequence, nil
+}
+
+// readTail takes over the profiles of the commits after mark, up to the claim.
+func (p *partition) readTail(ctx context.Context, subject string, mark, claim uint64) error {
+	js := p.c.config.JetStream
+	consumer, err := js.CreateConsumer(ctx, topology.Commits, jetstream.ConsumerConfig{
+		FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: mark + 1,
+		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return err
+	}
+	name := consumer.CachedInfo().Name
+	defer js.DeleteConsumer(ctx, topology.Commits, name) //nolint:errcheck // it goes by itself after a minute
+	puller, err := bus.NewPuller(p.c.conn, topology.Commits, name, 64)
+	if err != nil {
+		return err
+	}
+	defer puller.Close()
+	for {
+		batch, err := puller.Next(ctx, 64)
+		if err != nil {
+			return err
+		}
+		for _, d := range batch {
+			if err := p.restore(d); err != nil {
+				return fmt.Errorf("commit %d: %w", d.Sequence, err)
+			}
+			if d.Sequence >= claim {
+				return nil
+			}
+		}
+	}
+}
+
+// restore takes over the profiles of one commit.
+func (p *partition) restore(d bus.Delivery) error {
+	commit, err := p.c.commits.Decode(d.Data)
+	if err != nil {
+		return err
+	}
+	for _, s := range commit.Profiles {
+		decoded, err := p.c.profiles.Decode(s.State)
+		if err != nil {
+			return fmt.Errorf("profile %s: %w", s.ID, err)
+		}
+		p.cache.restore(decoded, s.State, d.Sequence)
+	}
+	return nil
+}
+
+func (p *partition) start(ctx context.Context) error {
+	wave, err := bus.NewWave(p.c.conn)
+	if err != nil {
+		return err
+	}
+	writes, err := state.Open(p.c.conn, topology.Profiles)
+	if err != nil {
+		wave.Close()
+		return err
+	}
+	// The partition outlives the subscriber's context by its last commit and fold.
+	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	p.ended = cancel
+	p.committer.start(wave)
+	p.folder = &folder{c: p.c, number: p.number, cache: p.cache, bucket: writes, committer: p.committer, stop: make(chan struct{})}
+	p.work.Add(2)
+	go func() { defer p.work.Done(); p.committer.run(background) }()
+	go func() { defer p.work.Done(); p.folder.run(background) }()
+	return nil
+}
