@@ -1,0 +1,61 @@
+package ingest
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+)
+
+// packedLimit leaves room for what gzip adds to text that it can't shrink.
+func packedLimit(limit int) int { return limit + limit/64 + 1024 }
+
+// readBody reads a request's body, unpacked, up to limit bytes of it. Neither a long body nor a gzip bomb takes
+// more memory than that.
+func readBody(r *http.Request, limit int) ([]byte, int, *problem) {
+	tooLarge := func() ([]byte, int, *problem) {
+		return nil, http.StatusBadRequest, wrong(codePayloadTooLarge, "",
+			"the body is larger than %d bytes unpacked; send fewer or smaller events at once", limit)
+	}
+	if r.ContentLength > int64(packedLimit(limit)) {
+		return tooLarge()
+	}
+	// One byte more than allowed tells "too large" from "just fits".
+	var src io.Reader
+	gzipped := false
+	switch strings.ToLower(strings.TrimSpace(r.Header.Get("Content-Encoding"))) {
+	case "", "identity":
+		src = io.LimitReader(r.Body, int64(limit)+1)
+	case "gzip", "x-gzip":
+		zr, err := gzip.NewReader(io.LimitReader(r.Body, int64(packedLimit(limit))))
+		if err != nil {
+			return nil, http.StatusBadRequest, wrong(codeInvalidGzip, "", "the body is not gzip, as Content-Encoding says: %v", err)
+		}
+		defer func() { _ = zr.Close() }()
+		src, gzipped = io.LimitReader(zr, int64(limit)+1), true
+	default:
+		return nil, http.StatusUnsupportedMediaType, wrong(codeEncoding, "",
+			"this Content-Encoding is not understood; send the body plain or with gzip")
+	}
+	var buf bytes.Buffer
+	if r.ContentLength > 0 && !gzipped {
+		buf.Grow(min(int(r.ContentLength), limit) + bytes.MinRead)
+	}
+	_, err := buf.ReadFrom(src)
+	if buf.Len() > limit {
+		return tooLarge()
+	}
+	if err != nil {
+		if gzipped {
+			return nil, http.StatusBadRequest, wrong(codeInvalidGzip, "", "the body's gzip is broken: %v", err)
+		}
+		return nil, http.StatusBadRequest, wrong(codeBodyUnreadable, "", "the body could not be read to its end: %v", err)
+	}
+	body := buf.Bytes()
+	if !utf8.Valid(body) {
+		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
+	}
+	return body, 0, nil
+}

@@ -1,0 +1,162 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
+)
+
+type pathItem struct {
+	Ref     string     `yaml:"$ref"`
+	Post    *operation `yaml:"post"`
+	Options *operation `yaml:"options"`
+}
+
+type operation struct {
+	Responses map[string]any `yaml:"responses"`
+}
+
+type document31 struct {
+	Paths      map[string]pathItem `yaml:"paths"`
+	Components struct {
+		Schemas map[string]struct {
+			Enum []string `yaml:"enum"`
+		} `yaml:"schemas"`
+	} `yaml:"components"`
+}
+
+func openapi(t *testing.T) document31 {
+	t.Helper()
+	text, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc document31
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		t.Fatalf("openapi.yaml: %v", err)
+	}
+	return doc
+}
+
+// provoke makes a request to the path that ends with the status.
+func provoke(t *testing.T, path string, status int) *httptest.ResponseRecorder {
+	t.Helper()
+	call := `{"userId":"u","previousId":"p","groupId":"g","event":"E","type":"track"}`
+	body, wrong := call, `{"type":"track"}`
+	if _, kind, _ := routeOf(path); kind == "" {
+		body, wrong = `{"batch":[`+call+`]}`, `{"batch":[]}`
+	}
+	b := newBench(t, nil)
+	switch status {
+	case 200:
+		return b.post(path, body)
+	case 204:
+		return b.do(http.MethodOptions, path, "", "Origin", "https://shop.example")
+	case 400:
+		return b.post(path, wrong)
+	case 401:
+		return b.post(path, body, "Authorization", "")
+	case 405:
+		return b.do(http.MethodGet, path, "")
+	case 415:
+		return b.post(path, body, "Content-Encoding", "deflate")
+	case 429:
+		b.log.fail = func(context.Context) error { return ErrBusy }
+		return b.post(path, body)
+	case 503:
+		b.log.fail = func(context.Context) error { return errors.New("down") }
+		return b.post(path, body)
+	}
+	t.Fatalf("no way is known to provoke %d", status)
+	return nil
+}
+
+// Each route and status of openapi.yaml is what the handler does, and each route of the handler is there.
+func TestOpenAPI(t *testing.T) {
+	doc := openapi(t)
+	for _, route := range strings.Fields("track identify page screen group alias batch import t i p s g a b") {
+		if _, ok := doc.Paths["/v1/"+route]; !ok {
+			t.Errorf("/v1/%s is missing in openapi.yaml", route)
+		}
+	}
+	for path, item := range doc.Paths {
+		if item.Ref != "" {
+			target := strings.ReplaceAll(strings.TrimPrefix(item.Ref, "#/paths/"), "~1", "/")
+			item = doc.Paths[target]
+			route, _, _ := routeOf(path)
+			if want, _, _ := routeOf(target); route != want {
+				t.Errorf("%s is %s, but openapi.yaml says %s", path, route, want)
+			}
+		}
+		if item.Post == nil || item.Options == nil {
+			t.Errorf("%s: post or options is missing", path)
+			continue
+		}
+		var statuses []string
+		for status := range item.Post.Responses {
+			statuses = append(statuses, status)
+		}
+		for status := range item.Options.Responses {
+			statuses = append(statuses, status)
+		}
+		if len(statuses) != 7 {
+			t.Errorf("%s: %v, want 7 statuses", path, statuses)
+		}
+		for _, status := range append(statuses, "405") { // 405 is said once for all
+			n, err := strconv.Atoi(status)
+			if err != nil {
+				t.Fatalf("%s: status %q", path, status)
+			}
+			w := provoke(t, path, n)
+			if w.Code != n {
+				t.Errorf("%s: %d %s, want %d", path, w.Code, w.Body, n)
+			}
+			if n == 204 {
+				continue
+			}
+			if a := decode(t, w); a.Success != (n == 200) || (a.Error == nil) != (n == 200) {
+				t.Errorf("%s %d: body %s", path, n, w.Body)
+			}
+			if retry := w.Header().Get("Retry-After"); (retry != "") != (n == 429 || n == 503) {
+				t.Errorf("%s %d: Retry-After %q", path, n, retry)
+			}
+		}
+	}
+}
+
+// openapi.yaml lists the error codes that the source has, in its order.
+func TestOpenAPICodes(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "problem.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok {
+			for _, v := range spec.Values {
+				if lit, ok := v.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					code, err := strconv.Unquote(lit.Value)
+					if err != nil {
+						t.Error(err)
+					}
+					codes = append(codes, code)
+				}
+			}
+		}
+		return true
+	})
+	if diff := cmp.Diff(codes, openapi(t).Components.Schemas["Code"].Enum); diff != "" {
+		t.Errorf("codes (-source +openapi.yaml):\n%s", diff)
+	}
+}
