@@ -1,0 +1,29 @@
+// Package normalize turns calls as producers sent them into events of the log: it maps and validates them,
+// drops repeats, finds the customer, moves personal fields to the vault and parks what it can't use.
+//
+// # Times
+//
+// `accepted` is what ingest stamped, or the broker's timestamp. `occurred` is the call's timestamp, corrected
+// by Segment's rule where the request said when it was sent: accepted - (sentAt - timestamp). What claims to
+// have occurred after it was accepted occurred when it was accepted.
+//
+// # Repeats
+//
+// The record of an event id names the RAW sequence that owns it and the profile it went to. A call with a
+// known id from another sequence is dropped and counted; the same sequence is no repeat and goes to the same
+// partition again, so a crash between the record and the log loses nothing.
+//
+// # Identity
+//
+// A user id belongs to one profile for good. An anonymous id belongs to the profile that was seen with it
+// last. A user id seen for the first time takes over the anonymous profile it came with, unless that already
+// belongs to another user. Profiles are not merged: what an anonymous visitor did before a known user signed
+// in on that device stays with the anonymous profile. An alias is a new name for a known customer: a user id
+// seen for the first time takes over the profile of its previousId even where that belongs to the previous
+// user id, and a previousId that is no user's is an anonymous id seen with the user.
+//
+// # What goes on
+//
+// Traits and properties without their personal fields, for which keyed hashes stand in, and of the context
+// the campaign, locale, timezone and page path. Everything else of the context stays behind.
+package normalize

@@ -1,0 +1,125 @@
+package normalize
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"attune/pipeline"
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/topology"
+	"attune/pipeline/vault"
+)
+
+// Vault keeps personal fields. Merge takes over what is newer. One goroutine uses it.
+type Vault interface {
+	Merge(ctx context.Context, updates map[string]map[string]vault.Field) error
+	Close()
+}
+
+// Config is what the chain needs.
+type Config struct {
+	JetStream  jetstream.JetStream
+	Partitions int
+	Hash       *vault.Hasher
+	Metrics    prometheus.Registerer
+	Log        *slog.Logger
+}
+
+// Stage normalizes calls: one session for each partition of RAW that it owns.
+type Stage struct {
+	config  Config
+	stream  string // names this RAW stream among all that ever were
+	split   *separator
+	outcome *prometheus.CounterVec
+}
+
+// New prepares the stage. The RAW stream must exist.
+func New(ctx context.Context, config Config) (*Stage, error) {
+	raw, err := config.JetStream.Stream(ctx, topology.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("normalize: look up stream %s: %w", topology.Raw, err)
+	}
+	s := &Stage{
+		config: config, stream: topology.Generation(raw.CachedInfo()), split: newSeparator(config.Hash),
+		outcome: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attune_normalize_calls_total", Help: "Calls that were normalized, by outcome: event, repeated, or the reason for which they were parked.",
+		}, []string{"outcome"}),
+	}
+	if config.Metrics != nil {
+		if err := config.Metrics.Register(s.outcome); err != nil {
+			return nil, fmt.Errorf("normalize: register metrics: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Subscriber reads RAW for this stage.
+func (s *Stage) Subscriber() *bus.Subscriber {
+	return bus.NewSubscriber(s.config.JetStream, bus.SubscriberConfig{
+		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Delete: true, Log: s.config.Log,
+	})
+}
+
+// Handle sends on what the batch's preparation made of one call: the Router's handler.
+func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
+	h := bus.From(m.Context())
+	if h == nil {
+		return nil, fmt.Errorf("normalize: message %s did not come from its subscriber", m.UUID)
+	}
+	owner, ok := h.Session.(*session)
+	if !ok {
+		return nil, fmt.Errorf("normalize: message %s came with a foreign session", m.UUID)
+	}
+	prepared := h.Value.(*prepared)
+	switch {
+	case prepared.parked != nil:
+		return s.park(m, h.Delivery, prepared.parked)
+	case prepared.event == nil:
+		s.outcome.WithLabelValues("repeated").Inc()
+		return nil, nil
+	}
+	e := prepared.event
+	partition := topology.Partition(e.Profile, s.config.Partitions)
+	e.Source = owner.Source(partition, h.Delivery.Sequence)
+	payload, err := e.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if most := s.room() / shareOfCommit; len(payload) > most {
+		return s.park(m, h.Delivery, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", len(payload), most)))
+	}
+	s.outcome.WithLabelValues("event").Inc()
+	return []*message.Message{pipeline.Produce(m, topology.Subject(topology.Events, partition), payload)}, nil
+}
+
+func (s *Stage) park(m *message.Message, d bus.Delivery, err error) ([]*message.Message, error) {
+	reason, _ := pipeline.IsParked(err)
+	raw := rawOf(d)
+	letter := pipeline.DeadLetter{
+		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: d.Data, Subject: d.Subject, Position: d.Sequence,
+		Historical: raw.Historical, SentAt: event.At(raw.SentAt),
+	}
+	if most := s.room() / 4 * 3; len(d.Data) > most { // it is stored as base64
+		letter.Payload, letter.Error = d.Data[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(d.Data), most)
+	}
+	out, err := letter.Message(m, pipeline.ReaderNormalize)
+	if err != nil {
+		return nil, err
+	}
+	s.outcome.WithLabelValues(reason).Inc()
+	return []*message.Message{out}, nil
+}
+
+// shareOfCommit keeps one event small enough for the commit that it leads to, which may hold it several times:
+// as a fact, in a wait, in deliveries.
+const shareOfCommit = 8
+
+// room is the size, in bytes, of the largest message that goes on: what the broker takes, without headers.
+func (s *Stage) room() int { return int(s.config.JetStream.Conn().MaxPayload()) - 4096 }

@@ -1,0 +1,244 @@
+package normalize
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+	"time"
+
+	"attune/pipeline"
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/state"
+	"attune/pipeline/topology"
+	"attune/pipeline/vault"
+)
+
+// attempts bounds how often a round is decided anew because another partition touched the same identities.
+const attempts = 20
+
+// prepared is what became of one call: an event, a reason to park it, or neither for a repeat.
+type prepared struct {
+	sequence uint64
+	call     call
+	names    names
+	fresh    string // id of a profile that it may be the first of
+	event    *event.Event
+	parked   error
+}
+
+// session owns one partition of RAW.
+type session struct {
+	*pipeline.SourceSession
+	stage      *Stage
+	identities Bucket
+	duplicates Bucket
+	vault      Vault
+}
+
+func (s *Stage) open(_ context.Context, topic string) (_ bus.Session, err error) {
+	number, err := topology.PartitionOf(topic)
+	if err != nil {
+		return nil, err
+	}
+	conn := s.config.JetStream.Conn()
+	o := &session{stage: s}
+	defer func() {
+		if err != nil {
+			o.Close()
+		}
+	}()
+	wave, err := bus.NewWave(conn)
+	if err != nil {
+		return nil, err
+	}
+	o.SourceSession = pipeline.NewSourceSession("raw."+s.stream+"."+strconv.Itoa(number), wave)
+	for _, b := range []struct {
+		name string
+		into *Bucket
+	}{{topology.Identities, &o.identities}, {topology.Duplicates, &o.duplicates}} {
+		bucket, err := state.Open(conn, b.name)
+		if err != nil {
+			return nil, err
+		}
+		*b.into = bucket
+	}
+	bucket, err := state.Open(conn, topology.Vault)
+	if err != nil {
+		return nil, err
+	}
+	o.vault = vault.New(bucket)
+	return o, nil
+}
+
+// Close lets go of the partition.
+func (o *session) Close() {
+	if o.SourceSession != nil {
+		o.SourceSession.Close()
+	}
+	for _, b := range []interface{ Close() }{o.identities, o.duplicates, o.vault} {
+		if b != nil {
+			b.Close()
+		}
+	}
+}
+
+// Begin decides about a whole batch with a few requests: identities first, then the duplicates' records, then
+// the vault. A crash in between repeats the batch and comes to the same answers.
+func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error) {
+	values := make([]any, len(batch))
+	var all, open []*prepared
+	for i, d := range batch {
+		p := &prepared{sequence: d.Sequence}
+		if p.call, p.parked = parse(rawOf(d)); p.parked == nil {
+			p.fresh = profileID(o.stage.stream, d.Sequence)
+			p.names = namesOf(&p.call, o.stage.split.hash)
+			all = append(all, p)
+		}
+		values[i] = p
+	}
+	failed := 0
+	for open = all; len(open) > 0; {
+		settled, err := o.resolve(ctx, open)
+		if err != nil {
+			return nil, fmt.Errorf("normalize: %w", err)
+		}
+		if open = open[settled:]; settled > 0 {
+			failed = 0
+		} else if failed++; failed == attempts {
+			return nil, fmt.Errorf("normalize: identities of a batch changed under other hands %d times", attempts)
+		}
+	}
+	if err := o.separate(ctx, all); err != nil {
+		return nil, fmt.Errorf("normalize: %w", err)
+	}
+	return values, nil
+}
+
+// resolve is one round: it finds the profiles of the first calls, as many as can be stored together, drops
+// repeats, and returns how many it settled; 0 means that someone else changed what it read.
+func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, err error) {
+	var idKeys, duplicateKeys, ownerKeys []string
+	for _, p := range open {
+		duplicateKeys = append(duplicateKeys, duplicateKey(p.call.ID))
+		idKeys = append(idKeys, p.names.keys()...)
+	}
+	entries, err := o.duplicates.Get(ctx, unique(duplicateKeys))
+	if err != nil {
+		return 0, err
+	}
+	seen := newOverlay(entries)
+	if entries, err = o.identities.Get(ctx, unique(idKeys)); err != nil {
+		return 0, err
+	}
+	ids := &identities{overlay: newOverlay(entries), answered: map[string]bool{}}
+	for _, p := range open {
+		ownerKeys = append(ownerKeys, ids.owners(&p.names, p.fresh)...)
+	}
+	if entries, err = o.identities.Get(ctx, unique(ownerKeys)); err != nil {
+		return 0, err
+	}
+	maps.Copy(ids.entries, entries)
+	for settled < len(open) && o.decide(open[settled], ids, &seen) {
+		settled++
+	}
+	// Identities before duplicates: a repeat after a crash then finds the same profile.
+	if ok, err := ids.store(ctx, o.identities); err != nil || !ok {
+		return 0, err
+	}
+	if ok, err := seen.store(ctx, o.duplicates, seen.changed); err != nil || !ok {
+		return 0, err
+	}
+	return settled, nil
+}
+
+// decide makes one call an event, or a repeat of an event that another sequence owns; false means that the
+// round ends before it.
+func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
+	p.event = nil
+	key := duplicateKey(p.call.ID)
+	sequence := o.stage.stream + "/" + strconv.FormatUint(p.sequence, 10)
+	owner, profile, known := strings.Cut(seen.get(key), " ")
+	switch {
+	case known && owner != sequence:
+		return true
+	case known: // ours, from before a crash: to the same profile again
+	case p.call.Type == event.Delivery:
+		profile = p.call.Profile
+	default:
+		var ok bool
+		if profile, ok = ids.resolve(p.call.Type, &p.names, p.fresh); !ok {
+			return false
+		}
+	}
+	if !known {
+		seen.set(key, sequence+" "+profile)
+	}
+	c := &p.call
+	name := c.Name
+	if c.Type == event.Group {
+		name = o.stage.split.user(name) // a group's id may be a person's address, as a user's may
+	}
+	p.event = &event.Event{
+		ID: c.ID, Type: c.Type, Name: name, Profile: profile, User: o.stage.split.user(c.User),
+		Occurred: c.Occurred, Accepted: c.Accepted, Historical: c.Historical, Consent: consent(c),
+	}
+	return true
+}
+
+// separate moves the personal fields of the events to the vault.
+func (o *session) separate(ctx context.Context, all []*prepared) error {
+	updates := map[string]map[string]vault.Field{}
+	for _, p := range all {
+		if p.event == nil {
+			continue
+		}
+		fields := map[string]vault.Field{}
+		o.stage.split.event(p.event, &p.call, fields)
+		if len(fields) == 0 {
+			continue
+		}
+		entry := vault.Entry{Fields: updates[p.event.Profile]}
+		entry.Merge(fields)
+		updates[p.event.Profile] = entry.Fields
+	}
+	if len(updates) == 0 {
+		return nil
+	}
+	return o.vault.Merge(ctx, updates)
+}
+
+// rawOf reads what ingest wrote beside the payload; a direct publisher's call was accepted when it was stored,
+// and nothing is accepted later than that.
+func rawOf(d bus.Delivery) event.Raw {
+	raw := event.Raw{Payload: d.Data, Accepted: d.Stored, Historical: d.Header.Get(event.HeaderHistorical) == "true"}
+	if t, err := time.Parse(time.RFC3339Nano, d.Header.Get(event.HeaderAccepted)); err == nil && t.Unix() > 0 && t.Before(d.Stored) {
+		raw.Accepted = t
+	}
+	if t, err := time.Parse(time.RFC3339Nano, d.Header.Get(event.HeaderSentAt)); err == nil {
+		raw.SentAt = t
+	}
+	return raw
+}
+
+// duplicateKey names an event id in the bucket, whatever characters it has.
+func duplicateKey(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return hex.EncodeToString(sum[:16])
+}
+
+func unique(keys []string) []string {
+	known := make(map[string]bool, len(keys))
+	kept := keys[:0]
+	for _, k := range keys {
+		if !known[k] {
+			known[k] = true
+			kept = append(kept, k)
+		}
+	}
+	return kept
+}

@@ -1,0 +1,212 @@
+package normalize
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
+
+	"attune/pipeline/event"
+	"attune/pipeline/topology"
+)
+
+func TestDuplicates(t *testing.T) {
+	b := newBench(t)
+	b.publish(0, script("", "1 track u=anna\n1 track u=anna\n2 track u=anna")...) // within a batch
+	b.drain(0)
+	b.publish(0, script("", "1 track u=anna\n3 track u=anna")...) // later
+	b.publish(1, script("", "2 track u=ben\n4 track u=ben")...)   // on another partition, by another customer even
+	b.drain(0, 1)
+	if got := shape(b.profiles(), "", "1", "2", "3", "4"); got != "a a a b" {
+		t.Errorf("profiles %s, want a a a b", got)
+	}
+	if got := len(b.stored(topology.Events)); got != 4 {
+		t.Errorf("EVENTS has %d records, want 4", got)
+	}
+	if diff := cmp.Diff(map[string]float64{"event": 4, "repeated": 3}, b.outcomes()); diff != "" {
+		t.Errorf("metric (-want +got):\n%s", diff)
+	}
+}
+
+// The same id on two partitions at the same time is one event.
+func TestDuplicatesAtTheSameTime(t *testing.T) {
+	b := newBench(t)
+	const calls = 200
+	for n := range calls {
+		for p := range partitions {
+			b.publish(p, script("", fmt.Sprintf("%d track u=u%d", n, p))...)
+		}
+	}
+	b.drain(0, 1, 2, 3)
+	if got := len(b.profiles()); got != calls {
+		t.Errorf("%d events, want %d", got, calls)
+	}
+}
+
+func TestDirectPublish(t *testing.T) {
+	b := newBench(t)
+	before := time.Now()
+	subject := topology.IngestSubject + ".anna"
+	partition := topology.Partition("anna", partitions)
+	sends := []struct {
+		id     string
+		header nats.Header
+		check  func(e event.Event, stored time.Time) bool
+	}{
+		{"plain", nil, func(e event.Event, stored time.Time) bool { return e.Accepted == event.At(stored) && !e.Historical }},
+		{"forged", nats.Header{event.HeaderAccepted: {before.Add(time.Hour).UTC().Format(time.RFC3339Nano)}}, func(e event.Event, stored time.Time) bool { return e.Accepted == event.At(stored) }},
+		{"ancient", nats.Header{event.HeaderAccepted: {"0000-01-01T00:00:00+14:00"}}, func(e event.Event, stored time.Time) bool { return e.Accepted == event.At(stored) }},
+		{"garbled", nats.Header{event.HeaderAccepted: {"noon"}, event.HeaderSentAt: {"noon"}, event.HeaderHistorical: {"1"}}, func(e event.Event, stored time.Time) bool { return e.Accepted == event.At(stored) && !e.Historical }},
+		{"ingest", nats.Header{
+			event.HeaderAccepted: {before.Add(-time.Minute).UTC().Format(time.RFC3339Nano)}, event.HeaderSentAt: {"2026-05-01T13:00:00Z"}, event.HeaderHistorical: {"true"},
+		}, func(e event.Event, _ time.Time) bool {
+			return e.Accepted == event.At(before.Add(-time.Minute)) && e.Occurred == e.Accepted.Add(-10*time.Second) && e.Historical
+		}},
+	}
+	for _, s := range sends {
+		b.last[partition] = b.send(subject, `{"type":"track","messageId":"`+s.id+`","userId":"anna","event":"E","timestamp":"2026-05-01T12:59:50Z"}`, s.header).Sequence
+	}
+	stored := map[string]time.Time{}
+	for i, m := range b.stored(topology.Raw) {
+		if want := topology.Subject(topology.Raw, partition); m.Subject != want {
+			t.Fatalf("RAW has it on %s, want %s", m.Subject, want)
+		}
+		stored[sends[i].id] = m.Time
+	}
+	b.drain(partition)
+	events := b.log()
+	if len(events) != len(sends) {
+		t.Fatalf("%d events, want %d", len(events), len(sends))
+	}
+	for i, e := range events {
+		if !sends[i].check(e, stored[e.ID]) {
+			t.Errorf("%s: accepted %s, occurred %s, historical %t; stored %s", e.ID, e.Accepted, e.Occurred, e.Historical, stored[e.ID])
+		}
+	}
+}
+
+func TestDeadLetters(t *testing.T) {
+	b := newBench(t)
+	room := b.stage.room()
+	bad := []struct{ payload, reason, says string }{
+		{`{"type":"track"`, ReasonInvalidJSON, "unexpected end"},
+		{`{"type":"teleport","messageId":"m","userId":"u"}`, ReasonUnknownType, "teleport"},
+		{`{"type":"identify","messageId":"m"}`, ReasonNoIdentity, "userId"},
+		{`{"type":"track","messageId":"m","userId":"u"}`, ReasonNoEvent, "event"},
+		{`{"type":"identify","messageId":"m","userId":"u","timestamp":"x"}`, ReasonBadTime, "RFC 3339"},
+		{`{"type":"identify","userId":"u"}`, ReasonNoID, "messageId"},
+		// Hashes are longer than what they stand for, so this event has no room in a message, nor has its call as a letter.
+		{`{"type":"track","messageId":"big","userId":"u","event":"E","properties":{"a":[` + strings.Repeat(`{"ip":1},`, room/9-100) + `0]}}`, ReasonTooLarge, "are allowed"},
+		{`{"type":"` + strings.Repeat("x", room-1000) + `"}`, ReasonUnknownType, "bytes the first"},
+	}
+	good := script("", "1 track u=anna\n2 track u=anna")
+	b.publish(0, good[0])
+	for _, c := range bad {
+		b.publish(0, c.payload)
+	}
+	b.publish(0, good[1])
+	raw := b.stored(topology.Raw)
+	b.drain(0)
+	letters := b.letters()
+	if len(letters) != len(bad) {
+		t.Fatalf("%d dead letters, want %d", len(letters), len(bad))
+	}
+	counted := map[string]float64{"event": 2}
+	for i, c := range bad {
+		d := letters[i]
+		counted[c.reason]++
+		if d.Reason != c.reason || !strings.Contains(d.Error, c.says) || !strings.HasPrefix(c.payload, string(d.Payload)) ||
+			d.Subject != raw[i+1].Subject || d.Position != raw[i+1].Sequence {
+			t.Errorf("%.60s…: got reason %s, error %.200q, %d bytes of payload, %s %d", c.payload, d.Reason, d.Error, len(d.Payload), d.Subject, d.Position)
+		}
+		if len(c.payload) < 1000 && string(d.Payload) != c.payload {
+			t.Errorf("payload %q, want %q", d.Payload, c.payload)
+		}
+	}
+	if diff := cmp.Diff(counted, b.outcomes()); diff != "" {
+		t.Errorf("metric (-want +got):\n%s", diff)
+	}
+	if got := shape(b.profiles(), "", "1", "2"); got != "a a" {
+		t.Errorf("the calls around them: %s, want a a", got)
+	}
+}
+
+// An event as it comes out, whole; and where the personal fields went.
+func TestEventEndToEnd(t *testing.T) {
+	b := newBench(t)
+	b.publish(2, `{"type":"track","messageId":"m1","userId":"anna@shop.example","anonymousId":"x","event":"Subscribed","name":"ignored",
+		"properties":{"channel":"email","total":1.50,"phone":"+44 1"},
+		"context":{"ip":"203.0.113.7","locale":"en-GB","traits":{"email":"anna@shop.example","plan":"gold"},"consent":{"categoryPreferences":{"sms":false}}}}`)
+	b.drain(2)
+	events := b.log()
+	if len(events) != 1 {
+		t.Fatalf("%d events, want 1", len(events))
+	}
+	e := events[0]
+	hash := func(kind, value string) string { return "hash:" + b.hash.Hash(kind, value) }
+	want := event.Event{
+		ID: "m1", Type: event.Track, Name: event.Subscribed, Profile: profileID(b.stage.stream, b.last[2]), User: hash("email", "anna@shop.example"),
+		Occurred: e.Accepted, Accepted: e.Accepted,
+		Properties: event.Object(`{"channel":"email","total":1.50,"phone":"` + hash("phone", "+44 1") + `"}`),
+		Traits:     event.Object(`{"email":"` + hash("email", "anna@shop.example") + `","plan":"gold"}`),
+		Context:    event.Object(`{"locale":"en-GB"}`),
+		Consent:    map[string]bool{"email": true, "sms": false},
+		Source:     event.Source{Name: "raw." + b.stage.stream + ".2", Ordinal: b.last[2]},
+	}
+	if diff := cmp.Diff(want, e); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string]string{"email": `"anna@shop.example"`, "properties.phone": `"+44 1"`}, b.vault(e.Profile)); diff != "" {
+		t.Errorf("vault (-want +got):\n%s", diff)
+	}
+	for _, stream := range []string{topology.Events, "KV_" + topology.Identities, "KV_" + topology.Duplicates} {
+		for _, m := range b.stored(stream) {
+			if text := m.Subject + string(m.Data); strings.Contains(text, "anna") || strings.Contains(text, "+44 1") {
+				t.Errorf("%s holds a personal value: %s", stream, text)
+			}
+		}
+	}
+}
+
+// The vault keeps what the customer said last, whatever the order in which it comes.
+func TestVaultKeepsTheLatest(t *testing.T) {
+	b := newBench(t)
+	for i, c := range []struct{ at, email string }{{"10:00", "old"}, {"12:00", "new"}, {"11:00", "between"}} {
+		b.publish(0, fmt.Sprintf(`{"type":"identify","messageId":"m%d","userId":"anna","timestamp":"2026-05-01T%s:00Z","traits":{"email":%q}}`, i, c.at, c.email))
+		if i > 0 {
+			b.drain(0)
+		}
+	}
+	for _, profile := range b.profiles() {
+		if got := b.vault(profile)["email"]; got != `"new"` {
+			t.Errorf("the vault has %s", got)
+		}
+	}
+}
+
+func TestDeliveriesGoToTheirProfile(t *testing.T) {
+	b := newBench(t)
+	b.publish(1, `{"type":"delivery","event":"Delivery","messageId":"delivery-d","profileId":"abc","properties":{"outcome":"accepted"}}`)
+	b.drain(1)
+	events := b.log()
+	if len(events) != 1 || events[0].Profile != "abc" || events[0].Type != event.Delivery || events[0].User != "" {
+		t.Fatalf("got %+v", events)
+	}
+	if got := len(b.stored("KV_" + topology.Identities)); got != 0 {
+		t.Errorf("%d identities were made for it", got)
+	}
+}
+
+func TestForeignMessages(t *testing.T) {
+	b := newBench(t)
+	if _, err := b.stage.Handle(message.NewMessage("x", nil)); err == nil || !strings.Contains(err.Error(), "subscriber") {
+		t.Errorf("a message from nowhere: %v", err)
+	}
+	if _, err := New(t.Context(), Config{JetStream: b.js, Metrics: b.metrics}); err == nil {
+		t.Error("two stages have the same metric")
+	}
+}
