@@ -1,0 +1,40 @@
+package trigger
+
+import (
+	"slices"
+
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+// sent is how many mails of the campaign count against its cap, once those that are too old are forgotten.
+func sent(p *profile.Profile, campaign string) int {
+	n := 0
+	for _, send := range p.Sends {
+		if send.Campaign == campaign {
+			n++
+		}
+	}
+	return n
+}
+
+// forgetSends drops what no cap counts any more; the oldest are first.
+func forgetSends(p *profile.Profile, now event.Instant) {
+	n := 0
+	for n < len(p.Sends) && p.Sends[n].At.Add(capWindow) <= now {
+		n++
+	}
+	p.Sends = slices.Delete(p.Sends, 0, n)
+}
+
+// release gives back the place of a mail that did not reach the customer.
+func release(p *profile.Profile, e *event.Event) {
+	decision, ok := e.Properties.Get("decision").Text()
+	if !ok {
+		return
+	}
+	switch outcome, _ := e.Properties.Get("outcome").Text(); outcome {
+	case "dropped", "bounced":
+		p.Sends = slices.DeleteFunc(p.Sends, func(send profile.Send) bool { return send.Decision == decision })
+	}
+}
