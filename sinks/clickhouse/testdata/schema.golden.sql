@@ -1,0 +1,329 @@
+CREATE VIEW attune.attribution
+(
+    `event_id` String COMMENT 'The order, see events',
+    `occurred` DateTime64(3, 'UTC') COMMENT 'When it was ordered; UTC',
+    `profile_id` String COMMENT 'The customer',
+    `order_id` String COMMENT 'The producer\'s order id',
+    `revenue` Decimal(18, 4) COMMENT 'What was ordered; main units of currency',
+    `currency` String COMMENT 'ISO 4217, as the producer wrote it: never sum over different ones',
+    `campaign` String COMMENT 'Campaign of the last mail that a destination accepted within the 7 days before the order',
+    `decision_id` String COMMENT 'That mail\'s decision',
+    `mailed_at` DateTime64(3, 'UTC') COMMENT 'When that mail was accepted; UTC'
+)
+COMMENT 'Orders after a mail, each with the last mail before it. It says what came after, not what was caused'
+AS SELECT
+    o.event_id AS event_id,
+    o.occurred AS occurred,
+    o.profile_id AS profile_id,
+    o.order_id AS order_id,
+    o.revenue AS revenue,
+    o.currency AS currency,
+    m.campaign AS campaign,
+    m.decision_id AS decision_id,
+    m.at AS mailed_at
+FROM
+(
+    SELECT
+        event_id,
+        occurred,
+        profile_id,
+        properties.order_id AS order_id,
+        revenue,
+        toString(currency) AS currency
+    FROM attune.events
+    WHERE (event = 'Order Completed') AND (NOT historical)
+) AS o
+ASOF INNER JOIN
+(
+    SELECT
+        profile_id,
+        at,
+        toString(campaign) AS campaign,
+        decision_id
+    FROM attune.messages
+    WHERE outcome = 'accepted'
+) AS m ON (o.profile_id = m.profile_id) AND (o.occurred >= m.at)
+WHERE o.occurred < (m.at + toIntervalDay(7));
+
+CREATE VIEW attune.campaign_performance
+(
+    `campaign` String COMMENT 'Id of the campaign',
+    `decisions` UInt64 COMMENT 'Number of decisions',
+    `fired` UInt64 COMMENT 'Decisions that ordered a mail',
+    `held` UInt64 COMMENT 'Decisions put off',
+    `suppressed` UInt64 COMMENT 'Decisions against a mail',
+    `customers` UInt64 COMMENT 'Different customers for whom it fired, exact',
+    `accepted` UInt64 COMMENT 'Mails that the destination took',
+    `dropped` UInt64 COMMENT 'Mails not sent',
+    `bounced` UInt64 COMMENT 'Mails refused for good',
+    `unknown` UInt64 COMMENT 'Mails whose end nobody saw',
+    `acceptance_rate` Nullable(Float64) COMMENT 'accepted / (accepted + dropped + bounced + unknown), 0 to 1; NULL before the first end',
+    `last_fired` Nullable(DateTime64(3, 'UTC')) COMMENT 'When it fired last; UTC'
+)
+COMMENT 'One row per campaign: what it decided and what became of its mails'
+AS SELECT
+    campaign,
+    countIf(kind = 'decision') AS decisions,
+    countIf((kind = 'decision') AND (outcome = 'fired')) AS fired,
+    countIf((kind = 'decision') AND (outcome = 'held')) AS held,
+    countIf((kind = 'decision') AND (outcome = 'suppressed')) AS suppressed,
+    uniqExactIf(profile_id, (kind = 'decision') AND (outcome = 'fired')) AS customers,
+    countIf((kind = 'message') AND (outcome = 'accepted')) AS accepted,
+    countIf((kind = 'message') AND (outcome = 'dropped')) AS dropped,
+    countIf((kind = 'message') AND (outcome = 'bounced')) AS bounced,
+    countIf((kind = 'message') AND (outcome = 'unknown')) AS unknown,
+    accepted / nullIf(((accepted + dropped) + bounced) + unknown, 0) AS acceptance_rate,
+    maxOrNullIf(at, (kind = 'decision') AND (outcome = 'fired')) AS last_fired
+FROM
+(
+    SELECT
+        'decision' AS kind,
+        toString(campaign) AS campaign,
+        toString(outcome) AS outcome,
+        profile_id,
+        at
+    FROM attune.decisions
+    UNION ALL
+    SELECT
+        'message' AS kind,
+        toString(campaign) AS campaign,
+        toString(outcome) AS outcome,
+        profile_id,
+        at
+    FROM attune.messages
+)
+GROUP BY campaign;
+
+CREATE VIEW attune.cohort_retention
+(
+    `cohort` Date32 COMMENT 'Monday of the week (UTC) of the customers\' first order',
+    `week` UInt32 COMMENT 'Calendar weeks since then; 0 is the week of the first order',
+    `customers` UInt64 COMMENT 'Different customers of the cohort who ordered in that week'
+)
+COMMENT 'Of the customers who first ordered in a week, how many ordered in the weeks after'
+AS SELECT
+    first_week AS cohort,
+    toUInt32(intDiv(toInt32(ordered) - toInt32(first_week), 7)) AS week,
+    uniqExact(profile_id) AS customers
+FROM
+(
+    SELECT
+        profile_id,
+        arrayMin(weeks) AS first_week,
+        arrayJoin(weeks) AS ordered
+    FROM
+    (
+        SELECT
+            profile_id,
+            groupUniqArray(toDate32(occurred) - (toDayOfWeek(occurred) - 1)) AS weeks
+        FROM attune.events
+        WHERE event = 'Order Completed'
+        GROUP BY profile_id
+    )
+)
+GROUP BY
+    cohort,
+    week;
+
+CREATE TABLE attune.decisions
+(
+    `decision_id` String COMMENT 'Id of the decision; its message carries it too' CODEC(ZSTD(1)),
+    `at` DateTime64(3, 'UTC') COMMENT 'When it was decided; UTC' CODEC(Delta(8), ZSTD(1)),
+    `profile_id` String COMMENT 'The customer, see profiles' CODEC(ZSTD(1)),
+    `campaign` LowCardinality(String) COMMENT 'Id of the campaign',
+    `key` String COMMENT 'What it was decided for, such as a cart_id; empty when the campaign has no key' CODEC(ZSTD(1)),
+    `outcome` LowCardinality(String) COMMENT 'fired: a mail was ordered; held: it will be judged again; suppressed: no mail',
+    `reason` LowCardinality(String) COMMENT 'Why it was held or suppressed; empty when fired',
+    `detail` String COMMENT 'The reason in words' CODEC(ZSTD(3)),
+    `cause` String COMMENT 'event_id of the event that triggered the campaign' CODEC(ZSTD(1)),
+    `destination` LowCardinality(String) COMMENT 'Where the mail goes; empty unless fired',
+    `template` LowCardinality(String) COMMENT 'Template of the mail; empty unless fired',
+    `clv` Decimal(18, 2) COMMENT 'Expected net value of the customer when it was decided; main currency units',
+    `definitions` UInt64 COMMENT 'Version of the definitions in force' CODEC(Delta(8), ZSTD(1)),
+    `partition` UInt16 COMMENT 'Partition of the log, 0 to partitions - 1',
+    `sequence` UInt64 COMMENT 'Log sequence of the record at which it was decided' CODEC(Delta(8), ZSTD(1)),
+    INDEX profile profile_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX decision_id decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (campaign, outcome, toStartOfHour(at), profile_id, at)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'What each campaign decided about each customer, and why; one row each';
+
+CREATE TABLE attune.events
+(
+    `event_id` String COMMENT 'The producer\'s message id; unique' CODEC(ZSTD(1)),
+    `type` LowCardinality(String) COMMENT 'track, identify, page, screen, group or alias; delivery: the end of a mail\'s delivery',
+    `event` LowCardinality(String) COMMENT 'Name of the event (track), the page or the screen, as the producer wrote it; Order Completed and the like follow Segment\'s ecommerce spec',
+    `profile_id` String COMMENT 'The customer, see profiles' CODEC(ZSTD(1)),
+    `user_id` String COMMENT 'The producer\'s user id, or its keyed hash where the id itself is personal; empty: anonymous' CODEC(ZSTD(1)),
+    `occurred` DateTime64(3, 'UTC') COMMENT 'When it happened, as the sender says, clock skew corrected; UTC, to the millisecond; before 1900 or after April 2262 the nearest of these' CODEC(Delta(8), ZSTD(1)),
+    `accepted` DateTime64(3, 'UTC') COMMENT 'When it reached us; UTC, to the millisecond' CODEC(Delta(8), ZSTD(1)),
+    `historical` Bool COMMENT 'true: an import or backfill, which fired nothing',
+    `properties_text` String EPHEMERAL COMMENT 'For inserts only: the JSON text of properties',
+    `properties_keep` String EPHEMERAL COMMENT 'For inserts only: the text for properties_raw, empty where properties says it all',
+    `properties` JSON(max_dynamic_paths = 64, cart_id String, category String, currency String, order_id String, product_id String) DEFAULT ifNull(accurateCastOrNull(properties_text, 'JSON(max_dynamic_paths = 64, order_id String, product_id String, category String, cart_id String, currency String)'), CAST('{}', 'JSON(max_dynamic_paths = 64, order_id String, product_id String, category String, cart_id String, currency String)')) COMMENT 'The event\'s properties. order_id, product_id, category, cart_id and currency are text, empty when absent; others are read as properties.name.:String (.:Float64, .:Int64, ...)',
+    `properties_raw` String DEFAULT if(notEmpty(properties_keep), properties_keep, if(isNull(accurateCastOrNull(properties_text, 'JSON(max_dynamic_paths = 64, order_id String, product_id String, category String, cart_id String, currency String)')), properties_text, '')) COMMENT 'The whole JSON text where properties cannot say all of it: null, empty objects, names with dots, long or huge numbers, arrays of several kinds, more than 32 levels or 512 fields, what ClickHouse cannot parse; else empty' CODEC(ZSTD(3)),
+    `traits_text` String EPHEMERAL COMMENT 'For inserts only: the JSON text of traits',
+    `traits_keep` String EPHEMERAL COMMENT 'For inserts only: the text for traits_raw, empty where traits says it all',
+    `traits` JSON(max_dynamic_paths = 64) DEFAULT ifNull(accurateCastOrNull(traits_text, 'JSON(max_dynamic_paths = 64)'), CAST('{}', 'JSON(max_dynamic_paths = 64)')) COMMENT 'What an identify said of the customer; holds no personal field',
+    `traits_raw` String DEFAULT if(notEmpty(traits_keep), traits_keep, if(isNull(accurateCastOrNull(traits_text, 'JSON(max_dynamic_paths = 64)')), traits_text, '')) COMMENT 'The whole JSON text where traits cannot say all of it: null, empty objects, names with dots, long or huge numbers, arrays of several kinds, more than 32 levels or 512 fields, what ClickHouse cannot parse; else empty' CODEC(ZSTD(3)),
+    `context` String COMMENT 'The event\'s context (page, campaign, library, ...) as JSON text, for JSONExtractString and the like; empty when absent' CODEC(ZSTD(3)),
+    `consent` Map(LowCardinality(String), Bool) COMMENT 'What this event said of consent, by channel: true grants, false withdraws',
+    `revenue` Decimal(18, 4) COMMENT 'properties.revenue, else properties.total, exact, in main units of currency; 0 when the event names neither',
+    `currency` LowCardinality(String) COMMENT 'properties.currency, as written (ISO 4217); empty when absent',
+    `clv` Decimal(18, 2) COMMENT 'Expected net value of the customer over the model\'s horizon, as known right after this event; main currency units',
+    `alive` Float64 COMMENT 'Probability that the customer is still one, 0 to 1, as known right after this event',
+    `segments` Array(LowCardinality(String)) COMMENT 'Segments that the customer was in right after this event, sorted',
+    `partition` UInt16 COMMENT 'Partition of the log, 0 to partitions - 1',
+    `sequence` UInt64 COMMENT 'Place in the log, rising in its partition: what an erasure looks for' CODEC(Delta(8), ZSTD(1)),
+    INDEX profile profile_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX event_id event_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX position (partition, sequence) TYPE minmax GRANULARITY 1
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(accepted)
+ORDER BY (event, toStartOfHour(occurred), profile_id, occurred)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Every event of the log, with what was known of the customer right after it; one row each';
+
+CREATE VIEW attune.funnel
+(
+    `step` UInt8 COMMENT '1 to 4',
+    `event` String COMMENT 'The event of this step',
+    `customers` UInt64 COMMENT 'Different customers who got at least this far, in this order, within 7 days of the first step',
+    `of_first` Nullable(Float64) COMMENT 'customers / customers of step 1, 0 to 1'
+)
+COMMENT 'From view to order: how many customers got how far'
+AS SELECT
+    toUInt8(number + 1) AS step,
+    ['Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed'][step] AS event,
+    levels[step] AS customers,
+    customers / nullIf(levels[1], 0) AS of_first
+FROM
+(
+    SELECT [countIf(level >= 1), countIf(level >= 2), countIf(level >= 3), countIf(level >= 4)] AS levels
+    FROM
+    (
+        SELECT
+            profile_id,
+            windowFunnel(604800000)(toUInt64(greatest(toUnixTimestamp64Milli(occurred), 0)), event = 'Product Viewed', event = 'Product Added', event = 'Checkout Started', event = 'Order Completed') AS level
+        FROM attune.events
+        WHERE event IN ('Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed')
+        GROUP BY profile_id
+    )
+) AS counted
+CROSS JOIN
+(
+    SELECT number
+    FROM numbers(4)
+) AS steps
+ORDER BY step ASC;
+
+CREATE TABLE attune.messages
+(
+    `event_id` String COMMENT 'Id of the event that told of this end, see events' CODEC(ZSTD(1)),
+    `decision_id` String COMMENT 'The decision that ordered the mail, see decisions' CODEC(ZSTD(1)),
+    `at` DateTime64(3, 'UTC') COMMENT 'When it ended; UTC' CODEC(Delta(8), ZSTD(1)),
+    `profile_id` String COMMENT 'The customer, see profiles' CODEC(ZSTD(1)),
+    `campaign` LowCardinality(String) COMMENT 'Id of the campaign',
+    `destination` LowCardinality(String) COMMENT 'Where it was sent',
+    `template` LowCardinality(String) COMMENT 'Template of the mail',
+    `outcome` LowCardinality(String) COMMENT 'accepted: the destination took it; dropped: not sent; bounced: refused for good; unknown: nobody saw the reply',
+    `reason` LowCardinality(String) COMMENT 'Why it was dropped, bounced or unknown; empty when accepted',
+    `attempt` UInt32 COMMENT 'Which attempt ended it, 1 is the first; 0: not said',
+    `clv` Decimal(18, 2) COMMENT 'Expected net value of the customer then; main currency units',
+    `partition` UInt16 COMMENT 'Partition of the log, 0 to partitions - 1',
+    `sequence` UInt64 COMMENT 'Log sequence of the event that told of it' CODEC(Delta(8), ZSTD(1)),
+    INDEX profile profile_id TYPE bloom_filter(0.01) GRANULARITY 4,
+    INDEX decision_id decision_id TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (campaign, outcome, toStartOfHour(at), profile_id, at)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'The end of each delivery; one row each';
+
+CREATE TABLE attune.profiles
+(
+    `profile_id` String COMMENT 'The customer' CODEC(ZSTD(1)),
+    `updated_at` DateTime64(3, 'UTC') COMMENT 'The customer\'s clock: the latest accepted seen, or the due time that ran last; UTC',
+    `first_seen` Nullable(DateTime64(3, 'UTC')) COMMENT 'Earliest occurred of all events; UTC',
+    `last_seen` Nullable(DateTime64(3, 'UTC')) COMMENT 'Latest occurred of all events; UTC',
+    `traits_text` String EPHEMERAL COMMENT 'For inserts only: the JSON text of traits',
+    `traits_keep` String EPHEMERAL COMMENT 'For inserts only: the text for traits_raw, empty where traits says it all',
+    `traits` JSON(max_dynamic_paths = 64) DEFAULT ifNull(accurateCastOrNull(traits_text, 'JSON(max_dynamic_paths = 64)'), CAST('{}', 'JSON(max_dynamic_paths = 64)')) COMMENT 'Latest value of each trait; holds no personal field',
+    `traits_raw` String DEFAULT if(notEmpty(traits_keep), traits_keep, if(isNull(accurateCastOrNull(traits_text, 'JSON(max_dynamic_paths = 64)')), traits_text, '')) COMMENT 'The whole JSON text where traits cannot say all of it: null, empty objects, names with dots, long or huge numbers, arrays of several kinds, more than 32 levels or 512 fields, what ClickHouse cannot parse; else empty' CODEC(ZSTD(3)),
+    `consents` Map(LowCardinality(String), Bool) COMMENT 'What the customer last said, by channel; a channel that is missing is unknown, which is no consent',
+    `counts` Map(LowCardinality(String), UInt64) COMMENT 'How often each event happened, by its name',
+    `orders` UInt64 COMMENT 'Number of orders completed',
+    `refunds` UInt64 COMMENT 'Number of refunds',
+    `revenue` Decimal(18, 4) COMMENT 'Sum of the completed orders before refunds, exact; main currency units',
+    `refunded` Decimal(18, 4) COMMENT 'Sum of the refunds, exact; main currency units',
+    `first_order` Nullable(DateTime64(3, 'UTC')) COMMENT 'When the first order occurred; NULL: none yet; UTC',
+    `last_order` Nullable(DateTime64(3, 'UTC')) COMMENT 'When the latest order occurred; NULL: none yet; UTC',
+    `clv` Decimal(18, 2) COMMENT 'Expected net value over the model\'s horizon; main currency units',
+    `alive` Float64 COMMENT 'Probability of being still a customer, 0 to 1',
+    `scored_at` Nullable(DateTime64(3, 'UTC')) COMMENT 'When clv and alive were computed; NULL: never; UTC',
+    `segments` Array(LowCardinality(String)) COMMENT 'Segments that the customer is in, sorted',
+    `definitions` UInt64 COMMENT 'Version of the definitions by which segments was computed',
+    `partition` UInt16 COMMENT 'Partition of the log, 0 to partitions - 1',
+    `version` UInt64 COMMENT 'Log sequence of the record that led to this state: the highest counts'
+)
+ENGINE = ReplacingMergeTree(version)
+ORDER BY profile_id
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Latest state of each customer; read it with FINAL, since older rows go only when parts merge';
+
+CREATE TABLE attune.schema_migrations
+(
+    `migration` UInt32 COMMENT 'Number of the migration, from 1',
+    `step` UInt32 COMMENT 'Statement within it, from 1',
+    `name` String COMMENT 'Name of the migration',
+    `checksum` String COMMENT 'SHA-256 of the statement, hexadecimal',
+    `applied_at` DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'When it ran; UTC'
+)
+ENGINE = ReplacingMergeTree(applied_at)
+ORDER BY (migration, step)
+SETTINGS index_granularity = 8192
+COMMENT 'Which statements of the schema have run';
+
+CREATE TABLE attune.segment_changes
+(
+    `segment` LowCardinality(String) COMMENT 'Id of the segment',
+    `profile_id` String COMMENT 'The customer, see profiles' CODEC(ZSTD(1)),
+    `at` DateTime64(3, 'UTC') COMMENT 'When it became so: exact also where only time passed; UTC' CODEC(Delta(8), ZSTD(1)),
+    `entered` Bool COMMENT 'true: entered; false: exited',
+    `reason` LowCardinality(String) COMMENT 'event: something happened; time: a window closed or a score was recomputed; historical: an import said so',
+    `definitions` UInt64 COMMENT 'Version of the definitions in force' CODEC(Delta(8), ZSTD(1)),
+    `partition` UInt16 COMMENT 'Partition of the log, 0 to partitions - 1',
+    `sequence` UInt64 COMMENT 'Log sequence of the record that led to it' CODEC(Delta(8), ZSTD(1)),
+    INDEX profile profile_id TYPE bloom_filter(0.01) GRANULARITY 4
+)
+ENGINE = MergeTree
+PARTITION BY toYYYYMM(at)
+ORDER BY (segment, profile_id, at)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Each entry into a segment and each exit from it; one row each';
+
+CREATE VIEW attune.segment_health
+(
+    `segment` String COMMENT 'Id of the segment',
+    `members` Int64 COMMENT 'Customers in it now',
+    `too_small` Bool COMMENT 'Fewer than 100 members',
+    `entered_24h` UInt64 COMMENT 'Entries in the last 24 hours',
+    `exited_24h` UInt64 COMMENT 'Exits in the last 24 hours',
+    `last_change` DateTime64(3, 'UTC') COMMENT 'Time of the latest entry or exit; UTC'
+)
+COMMENT 'One row per segment: its size now and the movement of the last day'
+AS SELECT
+    toString(segment_changes.segment) AS segment,
+    toInt64(countIf(entered)) - toInt64(countIf(NOT entered)) AS members,
+    toBool(members < 100) AS too_small,
+    countIf(entered AND (at > (now64(3) - toIntervalHour(24)))) AS entered_24h,
+    countIf((NOT entered) AND (at > (now64(3) - toIntervalHour(24)))) AS exited_24h,
+    max(at) AS last_change
+FROM attune.segment_changes
+GROUP BY segment;
+
