@@ -1,0 +1,134 @@
+package config
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"attune/pipeline"
+	"attune/stages/enrich"
+	"attune/stages/segment"
+	"attune/stages/trigger"
+)
+
+// definitionsFormat is the version of the encoded form. A program that doesn't know a form must not guess.
+const definitionsFormat = 1
+
+// definitions is the encoded form of a workspace.
+type definitions struct {
+	Format    int                  `json:"format"`
+	Name      string               `json:"name"`
+	Enrich    valuation            `json:"enrich"`
+	Segments  []segment.Definition `json:"segments"`
+	Campaigns []trigger.Campaign   `json:"campaigns"`
+	Templates map[string]Template  `json:"templates"`
+}
+
+type valuation struct {
+	HorizonWeeks float64 `json:"horizon_weeks"`
+	Margin       float64 `json:"margin"`
+}
+
+// Encode writes all definitions, templates included, as one object: the same workspace gives the same bytes, on
+// every machine. hash is its SHA-256 in lower-case hex, the name by which control records and deliveries know it.
+func (ws *Workspace) Encode() (data []byte, hash string, err error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	d := definitions{
+		Format: definitionsFormat, Name: ws.Name,
+		Enrich:   valuation{HorizonWeeks: ws.Enrich.HorizonWeeks, Margin: ws.Enrich.Margin},
+		Segments: ws.Segments, Campaigns: ws.Campaigns, Templates: ws.Templates,
+	}
+	if d.Segments == nil {
+		d.Segments = []segment.Definition{}
+	}
+	if d.Campaigns == nil {
+		d.Campaigns = []trigger.Campaign{}
+	}
+	if d.Templates == nil {
+		d.Templates = map[string]Template{}
+	}
+	if err := enc.Encode(d); err != nil {
+		return nil, "", fmt.Errorf("encode workspace %q: %w", ws.Name, err)
+	}
+	data = bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	sum := sha256.Sum256(data)
+	return data, hex.EncodeToString(sum[:]), nil
+}
+
+// DecodeWorkspace reads what Encode wrote. It refuses what it doesn't know: definitions that only a newer program
+// understands must not be half applied.
+func DecodeWorkspace(data []byte) (*Workspace, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	var d definitions
+	if err := dec.Decode(&d); err != nil {
+		return nil, fmt.Errorf("decode definitions: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("decode definitions: something follows the object")
+	}
+	if d.Format != definitionsFormat {
+		return nil, fmt.Errorf("decode definitions: format %d is not known, want %d: they were applied by another version of attune", d.Format, definitionsFormat)
+	}
+	sum := sha256.Sum256(data)
+	return &Workspace{
+		object: hex.EncodeToString(sum[:]),
+		Name:   d.Name, Enrich: enrich.Config{HorizonWeeks: d.Enrich.HorizonWeeks, Margin: d.Enrich.Margin},
+		Segments: d.Segments, Campaigns: d.Campaigns, Templates: d.Templates,
+	}, nil
+}
+
+// Empty is a workspace without any definition: customers are valued, and nothing more.
+func Empty() *Workspace {
+	return &Workspace{Enrich: enrich.DefaultConfig(), Templates: map[string]Template{}}
+}
+
+// Chain compiles the workspace to the customer chain: enrich, segment, trigger, in this order. version is that of
+// the control record that brings the definitions into force. It is the one place where the chain is composed.
+func (ws *Workspace) Chain(version uint64) (*pipeline.Chain, error) {
+	hash := ws.object
+	if hash == "" {
+		var err error
+		if _, hash, err = ws.Encode(); err != nil {
+			return nil, err
+		}
+	}
+	compiler, err := compiler()
+	if err != nil {
+		return nil, err
+	}
+	segmentStage, err := segment.New(ws.Segments, compiler)
+	if err != nil {
+		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
+	}
+	ids := make(map[string]bool, len(ws.Segments))
+	for _, s := range ws.Segments {
+		ids[s.ID] = true
+	}
+	triggerStage, err := trigger.New(ws.Campaigns, compiler, ids)
+	if err != nil {
+		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
+	}
+	// What rules look back at in time is recorded by the stage whose rules they are; what they ask of all time, by
+	// enrich, for all of them.
+	var asked []string
+	for _, stage := range []pipeline.Stage{segmentStage, triggerStage} {
+		if asking, ok := stage.(interface{ Asks() []string }); ok {
+			asked = append(asked, asking.Asks()...)
+		}
+	}
+	enrichStage, err := enrich.New(ws.Enrich, asked...)
+	if err != nil {
+		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
+	}
+	return &pipeline.Chain{
+		Stages:  []pipeline.Stage{enrichStage, segmentStage, triggerStage},
+		Version: version, Definitions: hash,
+	}, nil
+}
