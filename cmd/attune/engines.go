@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"attune/config"
+	"attune/pipeline/embedded"
+	"attune/pipeline/topology"
+)
+
+// engines are the NATS and ClickHouse that this process works with: its own, or the configured ones.
+type engines struct {
+	conn *nats.Conn
+	js   jetstream.JetStream
+
+	folder     *embedded.Dir // held while an embedded engine runs
+	nats       *embedded.NATS
+	clickhouse *embedded.ClickHouse
+}
+
+// startEngines starts what the configuration leaves to this process, in the data folder, and connects to the
+// rest. It fills in the configuration's ClickHouse addresses.
+func startEngines(ctx context.Context, c *config.Config, progress io.Writer, log *slog.Logger) (_ *engines, err error) {
+	e := &engines{}
+	defer func() {
+		if err != nil {
+			e.close()
+		}
+	}()
+	if c.NATS.URL == "" || c.ClickHouse.DSN == "" {
+		if e.folder, err = embedded.Lock(c.DataDir); err != nil {
+			return nil, err
+		}
+	}
+	var starting errgroup.Group
+	starting.Go(func() error { return e.startNATS(ctx, c, log) })
+	starting.Go(func() error { return e.startClickHouse(ctx, c, progress, log) })
+	if err := starting.Wait(); err != nil {
+		return nil, err
+	}
+	if err := topology.Ensure(ctx, e.js, c.Topology); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *engines) startNATS(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
+	if c.NATS.URL != "" {
+		e.conn, e.js, err = connect(c.NATS)
+		return err
+	}
+	e.nats, err = embedded.StartNATS(ctx, embedded.NATSConfig{
+		Dir: filepath.Join(c.DataDir, "nats"), Port: c.NATS.Port, SyncAlways: c.NATS.SyncAlways, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	if e.conn, err = e.nats.Connect(nats.Name("attune")); err != nil {
+		return fmt.Errorf("connect to embedded nats: %w", err)
+	}
+	e.js, err = newJetStream(e.conn)
+	return err
+}
+
+func (e *engines) startClickHouse(ctx context.Context, c *config.Config, progress io.Writer, log *slog.Logger) error {
+	if c.ClickHouse.DSN != "" {
+		return nil
+	}
+	library, err := embedded.FindLibrary(ctx, embedded.LibraryConfig{Progress: progress})
+	if err != nil {
+		return err
+	}
+	e.clickhouse, err = embedded.StartClickHouse(ctx, embedded.ClickHouseConfig{
+		Library: library, Dir: filepath.Join(c.DataDir, "clickhouse"), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	c.ClickHouse.DSN, c.ClickHouse.HTTP = e.clickhouse.DSN(), e.clickhouse.HTTPURL()
+	return nil
+}
+
+// close stops what this process started. Closing twice is fine.
+func (e *engines) close() {
+	if e.conn != nil {
+		e.conn.Close()
+	}
+	if e.nats != nil {
+		e.nats.Close()
+	}
+	if e.clickhouse != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		_ = e.clickhouse.Stop(ctx) // it says why in its log; its data is safe in any case
+	}
+	if e.folder != nil {
+		_ = e.folder.Close()
+	}
+}
+
+// clickhouseEnded is closed when the embedded ClickHouse has ended by itself; nil when there is none.
+func (e *engines) clickhouseEnded() <-chan struct{} {
+	if e.clickhouse == nil {
+		return nil
+	}
+	return e.clickhouse.Done()
+}
+
+// connect reaches a NATS server of one's own.
+func connect(c config.NATS) (*nats.Conn, jetstream.JetStream, error) {
+	options := []nats.Option{nats.Name("attune"), nats.MaxReconnects(-1)}
+	if c.Credentials != "" {
+		options = append(options, nats.UserCredentials(c.Credentials))
+	}
+	conn, err := nats.Connect(c.URL, options...)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to NATS (nats.url in attune.yaml, or ATTUNE_NATS__URL): %w", err)
+	}
+	js, err := newJetStream(conn)
+	if err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return conn, js, nil
+}
+
+func newJetStream(conn *nats.Conn) (jetstream.JetStream, error) {
+	js, err := jetstream.New(conn, jetstream.WithDefaultTimeout(15*time.Second))
+	if err != nil {
+		return nil, fmt.Errorf("use JetStream: %w", err)
+	}
+	return js, nil
+}

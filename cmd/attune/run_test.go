@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"attune/pipeline/embedded/enginetest"
+	"attune/pipeline/embedded/mailbox"
+)
+
+// run works over servers of one's own: nothing is embedded, everything is in attune.yaml.
+func TestRunOverOwnServers(t *testing.T) {
+	dsn, broker := enginetest.Database(t), enginetest.NATS(t)
+	mails, err := mailbox.Start(context.WithoutCancel(t.Context()), mailbox.Config{SMTPAddr: "127.0.0.1:0", Dir: t.TempDir(), Keep: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mails.Close()
+	host, port, err := net.SplitHostPort(mails.SMTPAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := freeAddress(t)
+	folder := t.TempDir()
+	file := filepath.Join(folder, "attune.yaml")
+	settings := fmt.Sprintf(`
+listen: %s
+data_dir: %s
+nats: {url: "%s"}
+clickhouse: {dsn: "%s", http: "%s"}
+ingest: {write_keys: [{name: web, key: secret}]}
+destinations: {mail: {smtp: {host: %s, port: %s, tls: none}}}
+log: {format: json}
+`, listen, filepath.Join(folder, "unused"), broker.URL(), dsn, enginetest.ClickHouse(t).HTTPURL(), host, port)
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	workspace := filepath.Join(folder, "shop")
+	output(t, "init", workspace)
+	campaign := filepath.Join(workspace, "campaigns", "cart-abandonment.yaml")
+	text, err := os.ReadFile(campaign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(campaign, []byte(strings.Replace(string(text), "wait: 1h", "wait: 1s", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+
+	logs := new(lockedBuffer)
+	d := &dev{t: t, cmd: attune(context.WithoutCancel(t.Context()), "run", "--config", file), logs: logs, IngestURL: "http://" + listen, WriteKey: "secret"}
+	d.cmd.Stderr = logs
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.kill)
+	d.eventually(30*time.Second, "readiness", func() bool {
+		answer, err := http.Get(d.IngestURL + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
+	output(t, "apply", workspace, "--config", file)
+	d.post("/v1/identify", `{"userId":"ada","traits":{"email":"ada@mail.example","firstName":"Ada"},"context":{"consent":{"categoryPreferences":{"email":true}}}}`)
+	if status := d.post("/v1/track", `{"userId":"ada","event":"Product Added","properties":{"cart_id":"c1","name":"Red Runner","price":89.9}}`); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	d.eventually(30*time.Second, "Ada's mail", func() bool { return len(mails.List()) == 1 })
+	if m := mails.List()[0]; !strings.Contains(m.Subject, "Ada") {
+		t.Errorf("the mail is not Ada's own: %+v", m)
+	}
+	counted := func() string {
+		return strings.TrimSpace(output(t, "sql", "--config", file, "--format", "TSV", "SELECT count() FROM messages WHERE outcome = 'accepted'"))
+	}
+	d.eventually(20*time.Second, "the delivery in ClickHouse", func() bool { return counted() == "1" })
+	if _, err := os.Stat(filepath.Join(folder, "unused")); err == nil {
+		t.Error("a data folder was made though nothing is embedded")
+	}
+	d.WriteKey = "wrong"
+	if status := d.post("/v1/track", `{"userId":"ada","event":"x"}`); status != http.StatusUnauthorized {
+		t.Errorf("a wrong write key: status %d", status)
+	}
+	d.interrupt()
+}
+
+func freeAddress(t *testing.T) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
