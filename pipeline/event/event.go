@@ -1,11 +1,5 @@
 package event
 
-import (
-	"bytes"
-	"encoding/json"
-	"fmt"
-)
-
 // Type says what kind of record an event is.
 type Type string
 
@@ -91,24 +85,4 @@ func (e *Event) CountName() string {
 		return string(e.Type) + ":" + e.Name
 	}
 	return ""
-}
-
-// Decode reads one record of the log.
-func Decode(data []byte) (Event, error) {
-	var e Event
-	if err := json.Unmarshal(data, &e); err != nil {
-		return Event{}, fmt.Errorf("decode event: %w", err)
-	}
-	return e, nil
-}
-
-// Encode writes one record of the log.
-func (e *Event) Encode() ([]byte, error) {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false) // objects go on byte for byte
-	if err := encoder.Encode(e); err != nil {
-		return nil, fmt.Errorf("encode event %q: %w", e.ID, err)
-	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

@@ -3,7 +3,6 @@ package event
 import (
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 )
 
@@ -48,27 +47,48 @@ func (i Instant) String() string {
 
 // MarshalJSON writes RFC 3339 with milliseconds, UTC; zero is an empty string. RFC 3339 has the years 0 to 9999
 // only: any other is an error here, where its producer can be told, and not at the next reader.
-func (i Instant) MarshalJSON() ([]byte, error) {
-	if year := i.Time().Year(); year < 0 || year > 9999 {
-		return nil, fmt.Errorf("instant %d ms: year %d is out of range [0, 9999]", int64(i), year)
+func (i Instant) MarshalJSON() ([]byte, error) { return i.append(make([]byte, 0, len(layout)+2)) }
+
+func (i Instant) append(b []byte) ([]byte, error) {
+	if i < earliest || i > latest {
+		return nil, fmt.Errorf("instant %d ms: year %d is out of range [0, 9999]", int64(i), i.Time().Year())
 	}
-	b := make([]byte, 0, len(layout)+2)
 	b = append(b, '"')
-	if i != 0 {
-		b = i.Time().AppendFormat(b, layout)
+	if i != 0 { // layout, by hand: a sixth of AppendFormat's time
+		t := i.Time()
+		year, month, day := t.Date()
+		hour, minute, second := t.Clock()
+		b = appendDigits(b, year/100)
+		b = appendDigits(b, year%100)
+		b = appendDigits(append(b, '-'), int(month))
+		b = appendDigits(append(b, '-'), day)
+		b = appendDigits(append(b, 'T'), hour)
+		b = appendDigits(append(b, ':'), minute)
+		b = appendDigits(append(b, ':'), second)
+		ms := t.Nanosecond() / int(time.Millisecond)
+		b = appendDigits(append(b, '.', byte('0'+ms/100)), ms%100)
+		b = append(b, 'Z')
 	}
 	return append(b, '"'), nil
 }
+
+func appendDigits(b []byte, n int) []byte { return append(b, byte('0'+n/10), byte('0'+n%10)) }
+
+// The first and the last millisecond of the years 0 to 9999.
+const (
+	earliest Instant = -62_167_219_200_000
+	latest   Instant = 253_402_300_799_999
+)
 
 // UnmarshalJSON reads RFC 3339 with any fraction, or an empty string; null changes nothing.
 func (i *Instant) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
 	}
-	s, err := strconv.Unquote(string(data))
-	if err != nil {
+	if len(data) < 2 || data[0] != '"' {
 		return fmt.Errorf("instant %s: want a string in RFC 3339", data)
 	}
+	s := text(data)
 	if s == "" {
 		*i = 0
 		return nil

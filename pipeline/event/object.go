@@ -14,7 +14,7 @@ import (
 type Object []byte
 
 // ParseObject checks that data is one JSON object and takes it over, compacted; bytes that are no UTF-8 become
-// U+FFFD, as in encoding/json. JSON null gives nil.
+// U+FFFD, as in encoding/json. JSON null gives nil. The object may be a part of data, which must not change any more.
 func ParseObject(data []byte) (Object, error) {
 	trimmed := bytes.Trim(data, " \n\t\r") // white space as JSON has it
 	if len(trimmed) == 0 || string(trimmed) == "null" {
@@ -23,15 +23,22 @@ func ParseObject(data []byte) (Object, error) {
 	if trimmed[0] != '{' {
 		return nil, fmt.Errorf("want a JSON object, got %s", kindOf(trimmed[0]))
 	}
-	var b bytes.Buffer
-	b.Grow(len(trimmed))
-	if err := json.Compact(&b, trimmed); err != nil {
-		return nil, err
+	s := scanner{text: trimmed}
+	if s.value(0) != len(trimmed) {
+		return nil, syntaxError(trimmed)
 	}
-	if !utf8.Valid(b.Bytes()) {
-		return Object(string([]rune(b.String()))), nil // each stray byte becomes one U+FFFD
+	if s.spaced {
+		var b bytes.Buffer
+		b.Grow(len(trimmed))
+		if err := json.Compact(&b, trimmed); err != nil {
+			return nil, err
+		}
+		trimmed = b.Bytes()
 	}
-	return Object(b.Bytes()), nil
+	if s.wide && !utf8.Valid(trimmed) {
+		return Object(string([]rune(string(trimmed)))), nil // each stray byte becomes one U+FFFD
+	}
+	return Object(trimmed[:len(trimmed):len(trimmed)]), nil
 }
 
 // ObjectOf encodes a map; an empty one gives nil.
@@ -52,7 +59,7 @@ func (o Object) MarshalJSON() ([]byte, error) {
 
 // UnmarshalJSON takes over an object's text.
 func (o *Object) UnmarshalJSON(data []byte) error {
-	parsed, err := ParseObject(data)
+	parsed, err := ParseObject(bytes.Clone(data)) // the decoder's own buffer
 	if err != nil {
 		return err
 	}
