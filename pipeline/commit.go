@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"crypto/sha256"
 	"fmt"
 
 	"github.com/fxamacker/cbor/v2"
@@ -20,7 +19,7 @@ type Commit struct {
 	// Controls are the versions in force after this batch, by kind.
 	Controls map[string]event.ControlRecord `cbor:"4,keyasint,omitempty"`
 
-	// Facts are the encoded Facts, as they are hashed: read them with CommitCodec.Facts.
+	// Facts are the facts record by record: read them with Records, or all at once with CommitCodec.Facts.
 	Facts []byte `cbor:"5,keyasint,omitempty"`
 	// What leaves the partition.
 	Deliveries  []Delivery     `cbor:"6,keyasint,omitempty"`
@@ -32,8 +31,10 @@ type Commit struct {
 	Mark uint64 `cbor:"10,keyasint,omitempty"`
 	// Folded is the bucket's revision at that moment: an older replica's answer is refused.
 	Folded uint64 `cbor:"11,keyasint,omitempty"`
-	// Hash is the running hash over the facts of this partition, from its first commit on.
+	// Hash is the running hash over the facts of this partition, from its first record on.
 	Hash []byte `cbor:"12,keyasint,omitempty"`
+	// Trail holds the first TrailBytes of the running hash after each record in Facts.
+	Trail []byte `cbor:"13,keyasint,omitempty"`
 }
 
 // WakeUp asks for a profile to be looked at again at an instant. It is a hint: what is owed by then is run
@@ -98,37 +99,41 @@ func (c *CommitCodec) Decode(data []byte) (*Commit, error) {
 	return commit, nil
 }
 
-// EncodeFacts writes the facts for a commit; none give nil.
-func (c *CommitCodec) EncodeFacts(f *Facts) ([]byte, error) {
+// AppendFacts encodes what one record stated after what is in buf; nothing stated adds nothing.
+func (c *CommitCodec) AppendFacts(buf []byte, f *Facts) ([]byte, error) {
 	if len(f.Events) == 0 && len(f.Changes) == 0 && len(f.Decisions) == 0 {
-		return nil, nil
+		return buf, nil
 	}
 	data, err := c.enc.Marshal(f)
 	if err != nil {
-		return nil, fmt.Errorf("encode facts: %w", err)
+		return buf, fmt.Errorf("encode facts: %w", err)
 	}
-	return data, nil
+	return append(buf, data...), nil
 }
 
-// Facts reads the facts of a commit.
-func (c *CommitCodec) Facts(commit *Commit) (Facts, error) {
+// DecodeFacts reads the facts of one record.
+func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 	var f Facts
-	if commit.Facts == nil {
-		return f, nil
-	}
-	if err := c.dec.Unmarshal(commit.Facts, &f); err != nil {
-		return f, fmt.Errorf("decode facts of the commit at position %d: %w", commit.Position, err)
+	if err := c.dec.Unmarshal(r.Data, &f); err != nil {
+		return f, fmt.Errorf("decode facts of position %d: %w", r.Position, err)
 	}
 	return f, nil
 }
 
-// RunningHash continues the hash over a partition's facts with those of one commit.
-func RunningHash(before, facts []byte) []byte {
-	if facts == nil {
-		return before
+// Facts reads the facts of a commit, all records together.
+func (c *CommitCodec) Facts(commit *Commit) (Facts, error) {
+	var all Facts
+	for r, err := range Records(commit.Facts) {
+		if err != nil {
+			return all, fmt.Errorf("decode commit at position %d: %w", commit.Position, err)
+		}
+		f, err := c.DecodeFacts(r)
+		if err != nil {
+			return all, err
+		}
+		all.Events = append(all.Events, f.Events...)
+		all.Changes = append(all.Changes, f.Changes...)
+		all.Decisions = append(all.Decisions, f.Decisions...)
 	}
-	h := sha256.New()
-	h.Write(before)
-	h.Write(facts)
-	return h.Sum(nil)
+	return all, nil
 }

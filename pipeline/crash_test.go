@@ -143,7 +143,7 @@ func (r *rig) compare() {
 		want.Events = append(want.Events, result.Facts.Events...)
 		want.Changes = append(want.Changes, result.Facts.Changes...)
 	}
-	var hash []byte
+	hash := pipeline.NewRunningHash(nil)
 	var before storedCommit
 	for i, c := range r.commits() {
 		facts, err := codec.Facts(c.Commit)
@@ -152,8 +152,15 @@ func (r *rig) compare() {
 		}
 		got.Events = append(got.Events, facts.Events...)
 		got.Changes = append(got.Changes, facts.Changes...)
-		hash = pipeline.RunningHash(hash, c.Facts)
-		if string(hash) != string(c.Hash) {
+		var trail []byte
+		for record, err := range pipeline.Records(c.Facts) {
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			hash.Add(record.Position, record.Data)
+			trail = hash.AppendTrail(trail)
+		}
+		if string(hash.Sum()) != string(c.Hash) || string(trail) != string(c.Trail) {
 			r.t.Errorf("commit %d: the running hash is broken", c.sequence)
 		}
 		if i > 0 && (c.Epoch < before.Epoch || c.Position < before.Position || c.Mark < before.Mark || c.Mark >= c.sequence || c.Folded < before.Folded) {

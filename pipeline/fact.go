@@ -2,8 +2,8 @@ package pipeline
 
 import "attune/pipeline/event"
 
-// Facts are what the customer chain states about one batch of records. They lie in the commits; each carries
-// the log position of the record that led to it, and the order within a kind is the order of the log.
+// Facts are what the customer chain states about one record, or about several. They lie in the commits; each
+// carries the log position of the record that led to it, and the order within a kind is the order of the log.
 type Facts struct {
 	Events    []Enriched      `cbor:"1,keyasint,omitempty"`
 	Changes   []SegmentChange `cbor:"2,keyasint,omitempty"`

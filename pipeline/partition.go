@@ -27,7 +27,7 @@ type partition struct {
 	controls map[string]event.ControlRecord
 	chain    *Chain
 	loaded   event.ControlRecord // what the chain was made from, at the claim
-	hash     []byte
+	hash     *RunningHash
 	batch    batch
 	reads    *state.Bucket
 	broken   error
@@ -41,7 +41,10 @@ type partition struct {
 
 // batch collects what the records since the last commit led to.
 type batch struct {
-	facts       Facts
+	facts       []byte // record by record, as the commit holds them
+	trail       []byte
+	encoded     []byte // the last record's facts, to be used again
+	decisions   []Decision
 	deliveries  []Delivery
 	wakes       []WakeUp
 	deadLetters []DeadLetter
@@ -107,14 +110,9 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	if !b.changed { // repeats only: their position goes with the next commit
 		return p.committer.submit(ctx, unit{ack: ack})
 	}
-	facts, err := p.c.commits.EncodeFacts(&b.facts)
-	if err != nil {
-		return err
-	}
-	p.hash = RunningHash(p.hash, facts)
 	commit := Commit{
 		Epoch: p.epoch, Position: p.position, Sources: p.sources, Controls: p.controls,
-		Facts: facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash,
+		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash.Sum(), Trail: b.trail,
 	}
 	for _, e := range b.dirty {
 		encoded, err := p.c.profiles.Encode(e.profile)
@@ -130,7 +128,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 		return err
 	}
 	p.cache.pin(b.dirty)
-	for _, d := range b.facts.Decisions {
+	for _, d := range b.decisions {
 		p.c.metrics.decisions.WithLabelValues(d.Campaign, string(d.Outcome), d.Reason).Inc()
 	}
 	return p.committer.submit(ctx, unit{data: data, dirty: b.dirty, states: commit.Profiles, ack: ack, oldest: b.oldest})

@@ -98,12 +98,13 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 	if entry.profile.Applied != d.Sequence {
 		return nil // a wake-up of a profile that is gone
 	}
+	if err := p.state(d.Sequence, &result.Facts); err != nil {
+		return err
+	}
 	b := &p.batch
-	b.facts.Events = append(b.facts.Events, result.Facts.Events...)
-	b.facts.Changes = append(b.facts.Changes, result.Facts.Changes...)
-	b.facts.Decisions = append(b.facts.Decisions, result.Facts.Decisions...)
+	b.decisions = append(b.decisions, result.Facts.Decisions...)
 	b.deliveries = append(b.deliveries, result.Deliveries...)
-	b.size += len(d.Data) + 256
+	b.size += 64 // a wake-up's
 	for i := range result.Deliveries {
 		b.size += len(result.Deliveries[i].Data) + 512
 	}
@@ -119,6 +120,21 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 		b.size += entry.size + 512
 	}
 	b.changed = true
+	return nil
+}
+
+// state takes a record's facts into the batch and the running hash.
+func (p *partition) state(position uint64, f *Facts) error {
+	b := &p.batch
+	var err error
+	if b.encoded, err = p.c.commits.AppendFacts(b.encoded[:0], f); err != nil || len(b.encoded) == 0 {
+		return err
+	}
+	before := len(b.facts)
+	b.facts = AppendRecordFacts(b.facts, position, b.encoded)
+	p.hash.Add(position, b.encoded)
+	b.trail = p.hash.AppendTrail(b.trail)
+	b.size += len(b.facts) - before + TrailBytes
 	return nil
 }
 

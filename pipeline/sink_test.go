@@ -121,7 +121,7 @@ func (r *rig) commit(from, count uint64) {
 		for range 3 {
 			facts.Events = append(facts.Events, pipeline.Enriched{Event: event.Event{ID: fmt.Sprint(sequence)}, Position: sequence})
 		}
-		encoded, err := commits.EncodeFacts(&facts)
+		encoded, err := commits.AppendFacts(nil, &facts)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -129,7 +129,7 @@ func (r *rig) commit(from, count uint64) {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		data, err := commits.Encode(&pipeline.Commit{Position: sequence, Facts: encoded, Profiles: []pipeline.ProfileState{{ID: "p", State: state}}})
+		data, err := commits.Encode(&pipeline.Commit{Position: sequence, Facts: pipeline.AppendRecordFacts(nil, sequence, encoded), Profiles: []pipeline.ProfileState{{ID: "p", State: state}}})
 		if err != nil {
 			r.t.Fatal(err)
 		}

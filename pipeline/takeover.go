@@ -55,7 +55,7 @@ func (p *partition) claim(ctx context.Context) (unfolded int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	p.epoch, p.position, p.hash = claim.Epoch, claim.Position, claim.Hash
+	p.epoch, p.position, p.hash = claim.Epoch, claim.Position, NewRunningHash(claim.Hash)
 	maps.Copy(p.sources, claim.Sources)
 	maps.Copy(p.controls, claim.Controls)
 	p.cache.stored(claim.Folded)
