@@ -33,8 +33,6 @@ type Commit struct {
 	Folded uint64 `cbor:"11,keyasint,omitempty"`
 	// Hash is the running hash over the facts of this partition, from its first record on.
 	Hash []byte `cbor:"12,keyasint,omitempty"`
-	// Trail holds the first TrailBytes of the running hash after each record in Facts.
-	Trail []byte `cbor:"13,keyasint,omitempty"`
 }
 
 // WakeUp asks for a profile to be looked at again at an instant. It is a hint: what is owed by then is run

@@ -42,7 +42,6 @@ type partition struct {
 // batch collects what the records since the last commit led to.
 type batch struct {
 	facts       []byte // record by record, as the commit holds them
-	trail       []byte
 	encoded     []byte // the last record's facts, to be used again
 	decisions   []Decision
 	deliveries  []Delivery
@@ -112,7 +111,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	}
 	commit := Commit{
 		Epoch: p.epoch, Position: p.position, Sources: p.sources, Controls: p.controls,
-		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash.Sum(), Trail: b.trail,
+		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash.Sum(),
 	}
 	for _, e := range b.dirty {
 		encoded, err := p.c.profiles.Encode(e.profile)

@@ -133,8 +133,7 @@ func (p *partition) state(position uint64, f *Facts) error {
 	before := len(b.facts)
 	b.facts = AppendRecordFacts(b.facts, position, b.encoded)
 	p.hash.Add(position, b.encoded)
-	b.trail = p.hash.AppendTrail(b.trail)
-	b.size += len(b.facts) - before + TrailBytes
+	b.size += len(b.facts) - before
 	return nil
 }
 

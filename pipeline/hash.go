@@ -8,10 +8,6 @@ import (
 	"iter"
 )
 
-// TrailBytes is how much of the running hash a commit keeps for each record that stated facts. One that differs
-// makes all that follow differ: so the first difference is found by looking at a few of them.
-const TrailBytes = 4
-
 // RecordFacts are the facts of one record as a commit holds them.
 type RecordFacts struct {
 	Position uint64 // of the record, in the log
@@ -80,6 +76,3 @@ func (h *RunningHash) Sum() []byte {
 	}
 	return append([]byte(nil), h.sum[:]...)
 }
-
-// AppendTrail adds what a commit's trail keeps of the hash so far.
-func (h *RunningHash) AppendTrail(trail []byte) []byte { return append(trail, h.sum[:TrailBytes]...) }
