@@ -117,11 +117,11 @@ func NewCustomer(config CustomerConfig) (*Customer, error) {
 // Subscriber reads partitions of the log for this chain.
 func (c *Customer) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(c.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Log: c.config.Log,
+		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Whole: true, Log: c.config.Log,
 	})
 }
 
-// Handle runs one record through the chain: the Router's handler.
+// Handle runs a batch of records through the chain: the Router's handler.
 func (c *Customer) Handle(m *message.Message) error {
 	h := bus.From(m.Context())
 	if h == nil {
@@ -131,7 +131,7 @@ func (c *Customer) Handle(m *message.Message) error {
 	if !ok {
 		return fmt.Errorf("customer chain: message %s came with a foreign session", m.UUID)
 	}
-	return p.handle(m.Context(), h.Delivery, h.Value.(record))
+	return h.Each(func(d bus.Delivery, value any) error { return p.handle(m.Context(), d, value.(record)) })
 }
 
 type customerMetrics struct {

@@ -42,13 +42,13 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 	if h == nil {
 		return nil, fmt.Errorf("relay: message %s did not come from its subscriber", m.UUID)
 	}
-	partition, err := topology.PartitionOf(h.Delivery.Subject)
+	partition, err := topology.PartitionOf(h.Delivery().Subject)
 	if err != nil {
 		return nil, fmt.Errorf("relay: %w", err)
 	}
 	commit, err := r.commits.Decode(m.Payload)
 	if err != nil {
-		return nil, fmt.Errorf("relay: commit %d: %w", h.Delivery.Sequence, err)
+		return nil, fmt.Errorf("relay: commit %d: %w", h.Delivery().Sequence, err)
 	}
 	var out []*message.Message
 	for i := range commit.Deliveries {

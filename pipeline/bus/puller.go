@@ -138,6 +138,19 @@ func (p *Puller) request() error {
 
 // receive waits for one message; nil means a status was handled and there is none.
 func (p *Puller) receive(ctx context.Context) (*nats.Msg, error) {
+	m, err := p.sub.NextMsg(0) // what is there already needs no timer
+	if errors.Is(err, nats.ErrTimeout) {
+		m, err = p.await(ctx)
+	}
+	if m == nil {
+		return nil, err
+	}
+	p.heard = time.Now()
+	return p.status(m)
+}
+
+// await waits for one message; nil without an error means that there is none yet.
+func (p *Puller) await(ctx context.Context) (*nats.Msg, error) {
 	wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
 	defer cancel()
 	m, err := p.sub.NextMsgWithContext(wait)
@@ -156,7 +169,11 @@ func (p *Puller) receive(ctx context.Context) (*nats.Msg, error) {
 		}
 		return nil, nil
 	}
-	p.heard = time.Now()
+	return m, nil
+}
+
+// status handles what is no delivery and returns nil for it.
+func (p *Puller) status(m *nats.Msg) (*nats.Msg, error) {
 	status := m.Header.Get("Status")
 	if status == "" || len(m.Data) > 0 {
 		return m, nil

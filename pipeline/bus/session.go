@@ -32,11 +32,34 @@ const (
 	handOverKey contextKey = iota
 )
 
-// HandOver is what a message's context carries beside the Watermill message.
+// HandOver is what a message's context carries beside the Watermill message: one delivery, or as many as there
+// are where the subscriber hands over whole batches.
 type HandOver struct {
-	Delivery Delivery
-	Value    any // what the session's Begin made of it
-	Session  Session
+	Batch   []Delivery
+	Values  []any // what the session's Begin made of each
+	Session Session
+	// Done is how many of the batch are handled: Each raises it. What a handler leaves comes again after a commit;
+	// a batch that was refused comes again from where it began, also what was handled already.
+	Done int
+}
+
+// Delivery is the only one, where messages are handed over one by one.
+func (h *HandOver) Delivery() Delivery { return h.Batch[0] }
+
+// Value is what the session's Begin made of it.
+func (h *HandOver) Value() any { return h.Values[0] }
+
+// Each hands the deliveries that are left to handle, until one fails or the session asks for a commit before it.
+func (h *HandOver) Each(handle func(d Delivery, value any) error) error {
+	for first := h.Done; h.Done < len(h.Batch); h.Done++ {
+		if h.Done > first && h.Session.Cut(h.Values[h.Done]) {
+			return nil
+		}
+		if err := handle(h.Batch[h.Done], h.Values[h.Done]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // From returns what the subscriber handed over with a message's context; nil for a message that did not come

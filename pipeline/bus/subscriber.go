@@ -24,6 +24,9 @@ type SubscriberConfig struct {
 	Open Opener
 	// Batch is the most messages taken for one commit. Default 500.
 	Batch int
+	// Whole hands a batch over as one Watermill message, for handlers that go through it by HandOver.Each: the
+	// Router's work for a message costs more than many a handler's own. Default: one message at a time.
+	Whole bool
 	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
 	Delete bool
 	Log    *slog.Logger
@@ -170,65 +173,90 @@ func (s *Subscriber) handle(ctx context.Context, session Session, puller *Puller
 	if err != nil {
 		return err
 	}
-	first := 0
-	commit := func(end int) error {
-		last := batch[end-1]
-		first = end
-		return session.Commit(ctx, last.Sequence, func() error {
+	for first := 0; first < len(batch); {
+		end, err := s.handOver(ctx, &HandOver{Batch: batch[first:], Values: values[first:], Session: session}, out)
+		if err != nil {
+			return err
+		}
+		first += end
+		last := batch[first-1]
+		err = session.Commit(ctx, last.Sequence, func() error {
 			if err := puller.Ack(last); err != nil {
 				return err
 			}
 			done.upTo(last.Sequence)
 			return nil
 		})
-	}
-	for i, d := range batch {
-		if i > first && session.Cut(values[i]) {
-			if err := commit(i); err != nil {
-				return err
-			}
-		}
-		if err := handOver(ctx, &HandOver{Delivery: d, Value: values[i], Session: session}, out); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	return commit(len(batch))
+	return nil
 }
 
-// handOver gives one message to the Router until it is acknowledged.
-func handOver(ctx context.Context, h *HandOver, out chan<- *message.Message) error {
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	for {
-		m := message.NewMessage(h.Delivery.Header.Get(jetstream.MsgIDHeader), h.Delivery.Data)
-		for name := range h.Delivery.Header {
-			m.Metadata[name] = h.Delivery.Header.Get(name)
+// handOver gives deliveries to the Router, all at once or one by one, up to where the session asks for a commit,
+// and returns how many.
+func (s *Subscriber) handOver(ctx context.Context, all *HandOver, out chan<- *message.Message) (int, error) {
+	if s.config.Whole {
+		err := offer(ctx, all, out)
+		return all.Done, err
+	}
+	err := all.Each(func(Delivery, any) error {
+		return offer(ctx, &HandOver{Batch: all.Batch[all.Done : all.Done+1], Values: all.Values[all.Done : all.Done+1], Session: all.Session}, out)
+	})
+	return all.Done, err
+}
+
+// offer gives one message to the Router until it is acknowledged.
+func offer(ctx context.Context, h *HandOver, out chan<- *message.Message) error {
+	var pause *backoff.ExponentialBackOff
+	for done := h.Done; ; h.Done = done { // refused: again from where it began
+		taken, err := offerOnce(ctx, h, out)
+		if err != nil || taken {
+			return err
 		}
-		mctx, cancel := context.WithCancel(context.WithValue(ctx, handOverKey, h))
-		m.SetContext(mctx)
-		select {
-		case out <- m:
-		case <-ctx.Done():
-			cancel()
-			return ctx.Err()
+		if err := h.Session.Err(); err != nil {
+			return err
+		}
+		if pause == nil {
+			pause = backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 		}
 		select {
-		case <-m.Acked():
-			cancel()
-			return nil
-		case <-m.Nacked():
-			cancel()
-			if err := h.Session.Err(); err != nil {
-				return err
-			}
-			select {
-			case <-time.After(pause.NextBackOff()):
-			case <-ctx.Done():
-				return ctx.Err()
-			}
+		case <-time.After(pause.NextBackOff()):
 		case <-ctx.Done():
-			// The handler may still be at work: what it does is lost with the session, uncommitted.
-			cancel()
 			return ctx.Err()
 		}
 	}
+}
+
+// offerOnce tells whether the message was acknowledged; false: it was refused.
+func offerOnce(ctx context.Context, h *HandOver, out chan<- *message.Message) (bool, error) {
+	mctx, cancel := context.WithCancel(context.WithValue(ctx, handOverKey, h))
+	defer cancel()
+	m := newMessage(h)
+	m.SetContext(mctx)
+	select {
+	case out <- m:
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	select {
+	case <-m.Acked():
+		return true, nil
+	case <-m.Nacked():
+		return false, nil
+	case <-ctx.Done():
+		// The handler may still be at work: what it does is lost with the session, uncommitted.
+		return false, ctx.Err()
+	}
+}
+
+// newMessage is one delivery as Watermill knows it; of several it is the first that is left.
+func newMessage(h *HandOver) *message.Message {
+	d := h.Batch[h.Done]
+	m := message.NewMessage(d.Header.Get(jetstream.MsgIDHeader), d.Data)
+	for name := range d.Header {
+		m.Metadata[name] = d.Header.Get(name)
+	}
+	return m
 }

@@ -50,7 +50,7 @@ func (n *notebook) add(m *message.Message) {
 	if err != nil {
 		number = -1
 	}
-	subject := From(m.Context()).Delivery.Subject
+	subject := From(m.Context()).Delivery().Subject
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.seen == nil {
@@ -88,7 +88,7 @@ func TestSubscriberKeepsTheOrderOfEachTopicOverNacks(t *testing.T) {
 	nacks := 0
 	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 32})
 	defer route(t, sub, func(m *message.Message) error {
-		d := From(m.Context()).Delivery
+		d := From(m.Context()).Delivery()
 		number, _ := strconv.Atoi(string(m.Payload))
 		mu.Lock()
 		before := refused[d.Subject]
@@ -160,14 +160,16 @@ func (l *ledger) handle(m *message.Message) error {
 	s := h.Session.(*ledgerSession)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if want, _ := strconv.Atoi(string(m.Payload)); h.Value != want {
-		return fmt.Errorf("value %v of message %d", h.Value, want)
-	}
-	if s.over = l.failure(); s.over != nil {
-		return s.over
-	}
-	s.open = append(s.open, h.Delivery.Sequence)
-	return nil
+	return h.Each(func(d Delivery, value any) error {
+		if want, _ := strconv.Atoi(string(d.Data)); value != want {
+			return fmt.Errorf("value %v of message %d", value, want)
+		}
+		if s.over = l.failure(); s.over != nil {
+			return s.over
+		}
+		s.open = append(s.open, d.Sequence)
+		return nil
+	})
 }
 
 func (s *ledgerSession) Start() uint64 { return 0 }
@@ -228,6 +230,12 @@ func (l *ledger) committed() (all []uint64) {
 // Whatever fails ends the session; the next one goes on after what was committed.
 func TestSubscriberOpensASessionAgainAfterErrors(t *testing.T) {
 	t.Parallel()
+	for name, whole := range map[string]bool{"one by one": false, "whole batches": true} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); opensASessionAgain(t, whole) })
+	}
+}
+
+func opensASessionAgain(t *testing.T, whole bool) {
 	conn, js := logStream(t)
 	const count = 300
 	fill(t, conn, "LOG.0", 1, count)
@@ -240,7 +248,7 @@ func TestSubscriberOpensASessionAgainAfterErrors(t *testing.T) {
 		}
 		return nil
 	}}
-	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 20, Open: book.opener})
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 20, Whole: whole, Open: book.opener})
 	stop := route(t, sub, book.handle, "LOG.0")
 	eventually(t, "everything is committed", func() bool { return len(book.committed()) >= count })
 	stop()
@@ -304,10 +312,16 @@ func (l *lateFailure) Err() error {
 
 func TestSubscriberCutsBatches(t *testing.T) {
 	t.Parallel()
+	for name, whole := range map[string]bool{"one by one": false, "whole batches": true} {
+		t.Run(name, func(t *testing.T) { t.Parallel(); cutsBatches(t, whole) })
+	}
+}
+
+func cutsBatches(t *testing.T, whole bool) {
 	conn, js := logStream(t)
 	fill(t, conn, "LOG.0", 1, 35)
 	book := &ledger{cutBefore: func(number int) bool { return number%10 == 0 }}
-	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Open: book.opener})
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Whole: whole, Open: book.opener})
 	stop := route(t, sub, book.handle, "LOG.0")
 	eventually(t, "everything is committed", func() bool { return len(book.committed()) >= 35 })
 	stop()
@@ -322,6 +336,49 @@ func TestSubscriberCutsBatches(t *testing.T) {
 	}
 	if !starts[10] || !starts[20] || !starts[30] {
 		t.Errorf("commits begin at %v", starts)
+	}
+}
+
+// A whole batch that is refused comes again from where it began, cuts in it and all.
+func TestSubscriberHandsARefusedBatchOverAgain(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	const count = 200
+	fill(t, conn, "LOG.0", 1, count)
+	book := &ledger{cutBefore: func(number int) bool { return number%30 == 0 }}
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Batch: 50, Whole: true, Open: book.opener})
+	chance := rand.New(rand.NewPCG(7, 8))
+	refused, again := 0, 0
+	stop := route(t, sub, func(m *message.Message) error {
+		h := From(m.Context())
+		s := h.Session.(*ledgerSession)
+		book.mu.Lock()
+		defer book.mu.Unlock()
+		return h.Each(func(d Delivery, _ any) error {
+			if n := len(s.open); n > 0 && s.open[n-1] >= d.Sequence {
+				again++
+				return nil // as a session that keeps its position does
+			}
+			if refused < 9 && chance.IntN(20) == 0 {
+				refused++
+				return errors.New("not now")
+			}
+			s.open = append(s.open, d.Sequence)
+			return nil
+		})
+	}, "LOG.0")
+	eventually(t, "everything is committed", func() bool { return len(book.committed()) >= count })
+	stop()
+	for i, sequence := range book.committed() {
+		if sequence != uint64(i+1) {
+			t.Fatalf("committed %v", book.committed())
+		}
+	}
+	if refused < 5 || again == 0 {
+		t.Errorf("%d refusals, %d deliveries came again: the test shows little", refused, again)
+	}
+	if book.sessions != 1 {
+		t.Errorf("%d sessions", book.sessions)
 	}
 }
 

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -169,6 +170,9 @@ func parseAck(m *nats.Msg) Ack {
 	if m.Header.Get("Status") == "503" {
 		return Ack{Err: jetstream.ErrNoStreamResponse}
 	}
+	if sequence, ok := plainAck(m.Data); ok {
+		return Ack{Sequence: sequence}
+	}
 	var answer struct {
 		Sequence  uint64              `json:"seq"`
 		Duplicate bool                `json:"duplicate"`
@@ -181,6 +185,21 @@ func parseAck(m *nats.Msg) Ack {
 		return Ack{Err: answer.Error}
 	}
 	return Ack{Sequence: answer.Sequence, Duplicate: answer.Duplicate}
+}
+
+// plainAck reads the answer as the broker writes it when all is well, {"stream":"EVENTS","seq":17}: most of them,
+// without the cost of a JSON decoder.
+func plainAck(data []byte) (sequence uint64, ok bool) {
+	if !bytes.HasPrefix(data, []byte(`{"stream":"`)) {
+		return 0, false
+	}
+	_, digits, found := bytes.Cut(data, []byte(`","seq":`))
+	digits, closed := bytes.CutSuffix(digits, []byte("}"))
+	if !found || !closed {
+		return 0, false
+	}
+	sequence, err := strconv.ParseUint(string(digits), 10, 64)
+	return sequence, err == nil
 }
 
 // IsConflict tells whether the broker refused a message because its subject had changed: someone else wrote.

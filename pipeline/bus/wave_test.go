@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"testing"
 	"time"
@@ -268,6 +269,23 @@ func TestIsConflict(t *testing.T) {
 	} {
 		if got := IsConflict(test.err); got != test.want {
 			t.Errorf("IsConflict(%v) = %v", test.err, got)
+		}
+	}
+}
+
+func TestPlainAck(t *testing.T) {
+	for text, want := range map[string]uint64{
+		`{"stream":"EVENTS","seq":17}`:                                                         17,
+		`{"stream":"KV_duplicates","seq":18446744073709551615}`:                                math.MaxUint64,
+		`{"stream":"EVENTS","seq":17,"duplicate": true}`:                                       0,
+		`{"stream":"EVENTS","domain":"hub","seq":17}`:                                          17,
+		`{"error":{"code":400,"err_code":10071,"description":"no"},"stream":"EVENTS","seq":0}`: 0,
+		`{"stream":"EVENTS","seq":17`:                                                          0,
+		`{"stream":"EVENTS","seq":-1}`:                                                         0,
+		``:                                                                                     0,
+	} {
+		if got, ok := plainAck([]byte(text)); got != want || ok != (want != 0) {
+			t.Errorf("%s: %d, %t", text, got, ok)
 		}
 	}
 }

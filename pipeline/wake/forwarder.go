@@ -46,13 +46,13 @@ func (f *Forwarder) Handle(m *message.Message) ([]*message.Message, error) {
 		return nil, fmt.Errorf("wake: message %s came with a foreign session", m.UUID)
 	}
 	at := event.At(f.now())
-	if stored := event.At(h.Delivery.Stored); at < stored {
+	if stored := event.At(h.Delivery().Stored); at < stored {
 		at = stored // a clock behind the broker's would run nothing, and arm the same instant again and again
 	}
 	e := event.Event{
-		ID: fmt.Sprintf("wake-%d-%d", s.partition, h.Delivery.Sequence), Type: event.Wake,
+		ID: fmt.Sprintf("wake-%d-%d", s.partition, h.Delivery().Sequence), Type: event.Wake,
 		Profile: string(m.Payload), Occurred: at, Accepted: at,
-		Source: s.Source(s.partition, h.Delivery.Sequence),
+		Source: s.Source(s.partition, h.Delivery().Sequence),
 	}
 	payload, err := e.Encode()
 	if err != nil {

@@ -139,9 +139,9 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, fmt.Errorf("deliver: message %s came with a foreign session", m.UUID)
 	}
-	a := h.Value.(*assignment)
+	a := h.Value().(*assignment)
 	if a.unusable != nil {
-		return s.park(m, h.Delivery, a.unusable)
+		return s.park(m, h.Delivery(), a.unusable)
 	}
 	if a.done != nil || !a.waits { // what was begun is looked at only when it is over
 		if err := o.finish(m.Context(), a); err != nil {

@@ -63,11 +63,11 @@ func New(ctx context.Context, config Config) (*Stage, error) {
 // Subscriber reads RAW for this stage.
 func (s *Stage) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(s.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Delete: true, Log: s.config.Log,
+		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Whole: true, Delete: true, Log: s.config.Log,
 	})
 }
 
-// Handle sends on what the batch's preparation made of one call: the Router's handler.
+// Handle sends on what a batch's preparation made of its calls: the Router's handler.
 func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 	h := bus.From(m.Context())
 	if h == nil {
@@ -77,29 +77,44 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, fmt.Errorf("normalize: message %s came with a foreign session", m.UUID)
 	}
-	prepared := h.Value.(*prepared)
+	out := make([]*message.Message, 0, len(h.Batch))
+	err := h.Each(func(d bus.Delivery, value any) error {
+		sent, err := s.send(m, d, owner, value.(*prepared))
+		if sent != nil {
+			out = append(out, sent)
+		}
+		return err
+	})
+	return out, err
+}
+
+// send makes the message that one call leads to: an event, or a dead letter; nil for a repeat.
+func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prepared) (*message.Message, error) {
 	switch {
-	case prepared.parked != nil:
-		return s.park(m, h.Delivery, prepared.parked)
-	case prepared.event == nil:
+	case p.parked != nil:
+		return s.park(m, d, p.parked)
+	case p.event == nil:
 		s.outcome.WithLabelValues("repeated").Inc()
 		return nil, nil
 	}
-	e := prepared.event
+	e := p.event
+	// Before it is numbered: the record after one that never came would be taken for one that overtook it.
+	if size, most := len(e.Properties)+len(e.Traits)+len(e.Context)+len(e.ID)+len(e.Name)+len(e.User), s.room()/shareOfCommit; size > most {
+		return s.park(m, d, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
+	}
 	partition := topology.Partition(e.Profile, s.config.Partitions)
-	e.Source = owner.Source(partition, h.Delivery.Sequence)
+	if e.Source.Name == "" { // the same again when the batch is handed over again
+		e.Source = owner.Source(partition, d.Sequence)
+	}
 	payload, err := e.Encode()
 	if err != nil {
 		return nil, err
 	}
-	if most := s.room() / shareOfCommit; len(payload) > most {
-		return s.park(m, h.Delivery, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", len(payload), most)))
-	}
 	s.outcome.WithLabelValues("event").Inc()
-	return []*message.Message{pipeline.Produce(m, topology.Subject(topology.Events, partition), payload)}, nil
+	return pipeline.Produce(m, topology.Subject(topology.Events, partition), payload), nil
 }
 
-func (s *Stage) park(m *message.Message, d bus.Delivery, err error) ([]*message.Message, error) {
+func (s *Stage) park(m *message.Message, d bus.Delivery, err error) (*message.Message, error) {
 	reason, _ := pipeline.IsParked(err)
 	raw := rawOf(d)
 	letter := pipeline.DeadLetter{
@@ -114,7 +129,7 @@ func (s *Stage) park(m *message.Message, d bus.Delivery, err error) ([]*message.
 		return nil, err
 	}
 	s.outcome.WithLabelValues(reason).Inc()
-	return []*message.Message{out}, nil
+	return out, nil
 }
 
 // shareOfCommit keeps one event small enough for the commit that it leads to, which may hold it several times:

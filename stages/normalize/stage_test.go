@@ -210,3 +210,28 @@ func TestForeignMessages(t *testing.T) {
 		t.Error("two stages have the same metric")
 	}
 }
+
+// A call that is parked for its size leaves no gap in the numbers of those after it: their reader would wait for it.
+func TestWhatIsTooLargeIsNotNumbered(t *testing.T) {
+	b := newBench(t)
+	var calls []string
+	for i := range 40 { // enough for a batch with something on both sides of it
+		calls = append(calls, script("", fmt.Sprintf("%d track u=anna", i))...)
+	}
+	calls[20] = `{"type":"track","messageId":"big","userId":"anna","event":"E","properties":{"a":"` + strings.Repeat("x", b.stage.room()/shareOfCommit) + `"}}`
+	b.publish(0, calls...)
+	b.drain(0)
+	stored := map[uint64]bool{0: true}
+	for _, e := range b.log() {
+		if !stored[e.Source.After] {
+			t.Errorf("event %s comes after ordinal %d, which never came", e.ID, e.Source.After)
+		}
+		stored[e.Source.Ordinal] = true
+	}
+	if len(stored) != len(calls) {
+		t.Errorf("%d events, want %d", len(stored)-1, len(calls)-1)
+	}
+	if letters := b.letters(); len(letters) != 1 || letters[0].Reason != ReasonTooLarge {
+		t.Errorf("dead letters %v", letters)
+	}
+}
