@@ -186,16 +186,3 @@ func benchWhole(b *testing.B, calls []event.Raw) time.Duration {
 	}
 	return took
 }
-
-func benchJetStream(b *testing.B) jetstream.JetStream {
-	conn, err := enginetest.NATS(b).Connect()
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(conn.Close)
-	js, err := newJetStream(conn)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return js
-}
