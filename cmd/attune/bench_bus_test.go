@@ -58,7 +58,7 @@ func busRelay(tb testing.TB, js jetstream.JetStream, filled span) (figure, error
 			passed := message.NewMessage("", m.Payload)
 			passed.SetContext(m.Context())
 			passed.Metadata[bus.SubjectKey] = out
-			passed.Metadata[jetstream.MsgIDHeader] = id + strconv.FormatUint(bus.From(m.Context()).Delivery.Sequence, 10)
+			passed.Metadata[jetstream.MsgIDHeader] = id + strconv.FormatUint(bus.From(m.Context()).Delivery().Sequence, 10)
 			return []*message.Message{passed}, nil
 		}
 		handlers = append(handlers, handler{"busrelay-" + strconv.Itoa(p), topology.Subject("IN", p), subscriber, gate.through(pass)})
