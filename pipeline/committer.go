@@ -86,6 +86,9 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	if err != nil {
 		return err
 	}
+	if err := c.c.config.faults.at(commitStored); err != nil {
+		return err
+	}
 	c.cache.committed(u.dirty, u.states, sequence)
 	// Only now: whoever sees the sequence must see its profiles as not folded, or a mark would pass them.
 	c.stored(sequence)
@@ -94,7 +97,13 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	if u.oldest != 0 {
 		c.c.metrics.commitAge.Observe(time.Since(u.oldest.Time()).Seconds())
 	}
-	return u.ack()
+	if err := c.c.config.faults.at(commitNoted); err != nil {
+		return err
+	}
+	if err := u.ack(); err != nil {
+		return err
+	}
+	return c.c.config.faults.at(inputAcked)
 }
 
 func (c *committer) publish(ctx context.Context, data []byte) (uint64, error) {
@@ -105,6 +114,9 @@ func (c *committer) publish(ctx context.Context, data []byte) (uint64, error) {
 		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(c.confirmed(), 10)},
 	}})
 	if err != nil {
+		return 0, err
+	}
+	if err := c.c.config.faults.at(commitSent); err != nil {
 		return 0, err
 	}
 	acks, err := c.wave.Wait(ctx)

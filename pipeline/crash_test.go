@@ -54,7 +54,7 @@ func (r *rig) worker(edit func(*pipeline.CustomerConfig)) (stop, kill func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	router.AddConsumerHandler("customer-0", topology.Subject(topology.Events, 0), customer.Subscriber(), customer.Handle)
+	router.AddConsumerHandler("customer-0", topology.Subject(topology.Events, r.number), customer.Subscriber(), customer.Handle)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()
@@ -104,7 +104,7 @@ func (r *rig) commits() (all []storedCommit) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	for _, m := range r.stored(topology.Commits, topology.Subject(topology.Commits, 0)) {
+	for _, m := range r.stored(topology.Commits, topology.Subject(topology.Commits, r.number)) {
 		commit, err := codec.Decode(m.Data)
 		if err != nil {
 			r.t.Fatal(err)
@@ -124,7 +124,7 @@ func (r *rig) compare() {
 	var want, got pipeline.Facts
 	profiles := map[string]*profile.Profile{}
 	ordinals := map[string]uint64{}
-	for _, m := range r.stored(topology.Events, topology.Subject(topology.Events, 0)) {
+	for _, m := range r.stored(topology.Events, topology.Subject(topology.Events, r.number)) {
 		e, err := event.Decode(m.Data)
 		if err != nil {
 			r.t.Fatal(err)

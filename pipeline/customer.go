@@ -48,6 +48,8 @@ type CustomerConfig struct {
 	Readers func(partition int) []string
 	Metrics prometheus.Registerer
 	Log     *slog.Logger
+
+	faults faults // tests only
 }
 
 // Customer runs the customer chain: one session for each partition that it owns.

@@ -38,9 +38,10 @@ func (tally) Apply(s *pipeline.Step) {
 }
 
 type rig struct {
-	t  *testing.T
-	n  *embedded.NATS
-	js jetstream.JetStream
+	t      *testing.T
+	n      *embedded.NATS
+	js     jetstream.JetStream
+	number int // of the partition
 }
 
 func newRig(t *testing.T, partitions int) *rig {
@@ -85,7 +86,7 @@ func (r *rig) work(cached int) (stop func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	router.AddConsumerHandler("customer-0", topology.Subject(topology.Events, 0), customer.Subscriber(), customer.Handle)
+	router.AddConsumerHandler("customer-0", topology.Subject(topology.Events, r.number), customer.Subscriber(), customer.Handle)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()
@@ -110,7 +111,7 @@ func (r *rig) append(ordinal, after uint64, profile, name string) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if _, err := r.js.Publish(r.t.Context(), topology.Subject(topology.Events, 0), data); err != nil {
+	if _, err := r.js.Publish(r.t.Context(), topology.Subject(topology.Events, r.number), data); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -121,7 +122,7 @@ func (r *rig) lastCommit() *pipeline.Commit {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	m, err := stream.GetLastMsgForSubject(r.t.Context(), topology.Subject(topology.Commits, 0))
+	m, err := stream.GetLastMsgForSubject(r.t.Context(), topology.Subject(topology.Commits, r.number))
 	if err != nil {
 		return &pipeline.Commit{}
 	}

@@ -81,8 +81,14 @@ func (f *folder) write(ctx context.Context, folds []fold) error {
 		for i, x := range folds {
 			writes[i] = state.Write{Key: x.id, Value: x.state, Revision: x.revision}
 		}
+		if err := f.c.config.faults.at(foldBegun); err != nil {
+			return err
+		}
 		revisions, conflicts, err := f.bucket.Put(ctx, writes)
 		if err != nil {
+			return err
+		}
+		if err := f.c.config.faults.at(foldWritten); err != nil {
 			return err
 		}
 		for i, revision := range revisions {
@@ -91,7 +97,7 @@ func (f *folder) write(ctx context.Context, folds []fold) error {
 			}
 		}
 		if len(conflicts) == 0 {
-			return nil
+			return f.c.config.faults.at(foldNoted)
 		}
 		if folds, err = f.resolve(ctx, folds, conflicts); err != nil || len(folds) == 0 {
 			return err
@@ -105,8 +111,14 @@ func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]
 	for i, at := range conflicts {
 		keys[i] = folds[at].id
 	}
+	if err := f.c.config.faults.at(foldConflicted); err != nil {
+		return nil, err
+	}
 	found, err := f.bucket.Get(ctx, keys)
 	if err != nil {
+		return nil, err
+	}
+	if err := f.c.config.faults.at(foldResolved); err != nil {
 		return nil, err
 	}
 	var again []fold
@@ -157,8 +169,14 @@ func (f *folder) purge(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("purge commits: %w", err)
 	}
+	if err := f.c.config.faults.at(purgeBegun); err != nil {
+		return err
+	}
 	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(f.committer.subject), jetstream.WithPurgeSequence(upTo)); err != nil {
 		return fmt.Errorf("purge commits: %w", err)
+	}
+	if err := f.c.config.faults.at(purged); err != nil {
+		return err
 	}
 	f.purged = upTo
 	return nil

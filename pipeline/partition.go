@@ -90,7 +90,7 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 		}
 		p.cache.load(loaded, found[id].Revision, len(found[id].Value))
 	}
-	return values, nil
+	return values, p.c.config.faults.at(profilesRead)
 }
 
 // Cut keeps a commit below its size and closes the batch before a control record.
@@ -108,6 +108,9 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	p.batch = batch{}
 	if !b.changed { // repeats only: their position goes with the next commit
 		return p.committer.submit(ctx, unit{ack: ack})
+	}
+	if err := p.c.config.faults.at(batchComputed); err != nil {
+		return err
 	}
 	commit := Commit{
 		Epoch: p.epoch, Position: p.position, Sources: p.sources, Controls: p.controls,
@@ -127,6 +130,9 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 		return err
 	}
 	p.cache.pin(b.dirty)
+	if err := p.c.config.faults.at(commitEncoded); err != nil {
+		return err
+	}
 	for _, d := range b.decisions {
 		p.c.metrics.decisions.WithLabelValues(d.Campaign, string(d.Outcome), d.Reason).Inc()
 	}

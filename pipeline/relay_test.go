@@ -28,7 +28,7 @@ func (r *rig) relay() (stop func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	router.AddHandler("relay-0", topology.Subject(topology.Commits, 0), relay.Subscriber(), "", bus.NewPublisher(r.js), relay.Handle)
+	router.AddHandler("relay", topology.Subject(topology.Commits, r.number), relay.Subscriber(), "", bus.NewPublisher(r.js), relay.Handle)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()

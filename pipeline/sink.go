@@ -48,6 +48,8 @@ type SinkConfig struct {
 	Rows     int
 	Interval time.Duration
 	Log      *slog.Logger
+
+	faults faults // tests only
 }
 
 // maxSinkBytes closes a batch of large commits, so that memory stays bounded.
@@ -160,17 +162,29 @@ func (r *SinkReader) read(ctx context.Context) error {
 		if err := puller.Check(ctx); err != nil {
 			return err
 		}
+		if err := r.config.faults.at(rangeCollected); err != nil {
+			return err
+		}
 		if b.To > open.To {
 			open = journal{Stream: identity, From: b.From, To: b.To}
 			if revision, err = r.note(ctx, journals, open, revision); err != nil {
 				return err
 			}
 		}
+		if err := r.config.faults.at(rangeJournalled); err != nil {
+			return err
+		}
 		if err := r.config.Sink.Write(ctx, b); err != nil {
 			return fmt.Errorf("write commits %d to %d: %w", b.From, b.To, err)
 		}
 		r.failed(nil)
+		if err := r.config.faults.at(rangeWritten); err != nil {
+			return err
+		}
 		if err := puller.Ack(last); err != nil {
+			return err
+		}
+		if err := r.config.faults.at(rangeAcked); err != nil {
 			return err
 		}
 	}

@@ -63,11 +63,14 @@ func (p *partition) claim(ctx context.Context) (unfolded int, err error) {
 	if err := p.readTail(ctx, subject, claim.Mark, sequence); err != nil {
 		return 0, fmt.Errorf("read commits above the mark %d: %w", claim.Mark, err)
 	}
-	return p.cache.unfolded(), nil
+	return p.cache.unfolded(), p.c.config.faults.at(claimed)
 }
 
 // tryClaim reads the last commit and stores the claim after it, if it is still the last.
 func (p *partition) tryClaim(ctx context.Context, subject string) (claim Commit, sequence uint64, err error) {
+	if err := p.c.config.faults.at(claimBegun); err != nil {
+		return claim, 0, err
+	}
 	stream, err := p.c.config.JetStream.Stream(ctx, topology.Commits)
 	if err != nil {
 		return claim, 0, err
@@ -101,11 +104,14 @@ func (p *partition) tryClaim(ctx context.Context, subject string) (claim Commit,
 	if err != nil {
 		return claim, 0, err
 	}
+	if err := p.c.config.faults.at(claimRead); err != nil {
+		return claim, 0, err
+	}
 	ack, err := p.c.config.JetStream.Publish(ctx, subject, data, jetstream.WithExpectLastSequencePerSubject(lastSequence))
 	if err != nil {
 		return claim, 0, fmt.Errorf("store the claim: %w", err)
 	}
-	return claim, ack.Sequence, nil
+	return claim, ack.Sequence, p.c.config.faults.at(claimStored)
 }
 
 // readTail takes over the profiles of the commits after mark, up to the claim.
@@ -133,6 +139,9 @@ func (p *partition) readTail(ctx context.Context, subject string, mark, claim ui
 		for _, d := range batch {
 			if err := p.restore(d); err != nil {
 				return fmt.Errorf("commit %d: %w", d.Sequence, err)
+			}
+			if err := p.c.config.faults.at(tailRead); err != nil {
+				return err
 			}
 			if d.Sequence >= claim {
 				return nil
