@@ -140,14 +140,15 @@ func (c *cache) stored(revision uint64) uint64 {
 	return c.newest
 }
 
-// toFold returns up to limit profiles that are not folded, the oldest commits first.
-func (c *cache) toFold(limit int) []fold {
+// toFold returns up to limit profiles that some commit up to the given one holds and that are not folded, the oldest
+// commits first.
+func (c *cache) toFold(limit int, upTo uint64) []fold {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var folds []fold
 	for len(folds) < limit {
 		e := c.oldest()
-		if e == nil {
+		if e == nil || e.since > upTo {
 			break
 		}
 		heap.Pop(&c.dirty)

@@ -24,9 +24,11 @@ type committer struct {
 	wave    *bus.Wave
 	units   chan unit
 	failing chan struct{} // closed at the first failure
+	heavy   chan struct{} // holds one when the commits since the last round of folding have grown large
 
 	mu     sync.Mutex
 	last   uint64 // sequence of the newest stored commit
+	bytes  int64  // stored since the last round of folding
 	err    error
 	closed bool
 }
@@ -44,6 +46,7 @@ func (c *committer) start(wave *bus.Wave) {
 	c.wave = wave
 	c.units = make(chan unit)
 	c.failing = make(chan struct{})
+	c.heavy = make(chan struct{}, 1)
 }
 
 // submit waits until the commit before this one is stored, then lets it go. Its error is the session's end.
@@ -91,7 +94,7 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	}
 	c.cache.committed(u.dirty, u.states, sequence)
 	// Only now: whoever sees the sequence must see its profiles as not folded, or a mark would pass them.
-	c.stored(sequence)
+	c.stored(sequence, len(u.data))
 	c.c.metrics.commits.Inc()
 	c.c.metrics.bytes.Add(float64(len(u.data)))
 	if u.oldest != 0 {
@@ -126,10 +129,24 @@ func (c *committer) publish(ctx context.Context, data []byte) (uint64, error) {
 	return acks[0].Sequence, nil
 }
 
-func (c *committer) stored(sequence uint64) {
+func (c *committer) stored(sequence uint64, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.last = sequence
+	if c.bytes += int64(size); c.bytes >= c.c.config.FoldBytes {
+		select {
+		case c.heavy <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// lighten begins a round of folding, and returns the newest stored commit.
+func (c *committer) lighten() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bytes = 0
+	return c.last
 }
 
 // confirmed is the sequence of the newest stored commit.

@@ -41,8 +41,11 @@ type CustomerConfig struct {
 	CommitBytes int
 	// CachedProfiles bounds the profiles kept in memory per partition, beside those not yet folded. Default 50,000.
 	CachedProfiles int
-	// FoldEvery is the pause between two rounds of folding. Default 2 s.
+	// FoldEvery and FoldBytes begin a round of folding, whichever comes first: so long after the one before, or when
+	// the commits since then are so large. The more lies between two rounds, the fewer profiles are written, each
+	// once however often it changed; a takeover has to read it. Defaults 10 s and 64 MiB.
 	FoldEvery time.Duration
+	FoldBytes int64
 	// Readers names the durable consumers that read a partition's commits: what one of them has not passed is
 	// never purged.
 	Readers func(partition int) []string
@@ -91,7 +94,10 @@ func NewCustomer(config CustomerConfig) (*Customer, error) {
 		config.CachedProfiles = 50_000
 	}
 	if config.FoldEvery == 0 {
-		config.FoldEvery = 2 * time.Second
+		config.FoldEvery = 10 * time.Second
+	}
+	if config.FoldBytes == 0 {
+		config.FoldBytes = 64 << 20
 	}
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)

@@ -43,6 +43,7 @@ func (f *folder) run(ctx context.Context) {
 	for ending := false; !ending; {
 		select {
 		case <-tick.C:
+		case <-f.committer.heavy:
 		case <-f.stop:
 			ending = true
 		}
@@ -55,9 +56,12 @@ func (f *folder) run(ctx context.Context) {
 	}
 }
 
+// round folds what was committed before it began. What changes meanwhile waits for the next one: under load there
+// would be no end to it.
 func (f *folder) round(ctx context.Context) error {
+	upTo := f.committer.lighten()
 	for {
-		folds := f.cache.toFold(foldBatch)
+		folds := f.cache.toFold(foldBatch, upTo)
 		if len(folds) == 0 {
 			break
 		}
@@ -65,9 +69,6 @@ func (f *folder) round(ctx context.Context) error {
 			return err
 		}
 		f.c.metrics.folded.Add(float64(len(folds)))
-		if len(folds) < foldBatch {
-			break
-		}
 	}
 	f.c.metrics.unfolded.WithLabelValues(strconv.Itoa(f.number)).Set(float64(f.cache.unfolded()))
 	return f.purge(ctx)
