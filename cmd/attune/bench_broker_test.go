@@ -11,12 +11,16 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/embedded"
 	"attune/pipeline/embedded/enginetest"
 )
 
 // benchJetStream is a server of its own, in this process, with a connection that needs no socket.
-func benchJetStream(tb testing.TB) jetstream.JetStream {
-	conn, err := enginetest.NATS(tb).Connect()
+func benchJetStream(tb testing.TB) jetstream.JetStream { return connected(tb, enginetest.NATS(tb)) }
+
+// connected is a connection of its own to a server.
+func connected(tb testing.TB, server *embedded.NATS) jetstream.JetStream {
+	conn, err := server.Connect()
 	if err != nil {
 		tb.Fatal(err)
 	}

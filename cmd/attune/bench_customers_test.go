@@ -12,6 +12,8 @@ import (
 
 	"attune/config"
 	"attune/pipeline"
+	"attune/pipeline/embedded"
+	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/profile"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
@@ -21,14 +23,21 @@ import (
 // at times a worker of the customer chain over it.
 type customers struct {
 	tb         testing.TB
+	server     *embedded.NATS
 	js         jetstream.JetStream
+	chain      *pipeline.Chain // with the definitions in force
 	population *population
+	foldEvery  time.Duration // 0: as the product does
 	gate       gate
 	stop       func()
 }
 
-func openCustomers(tb testing.TB, workspace *config.Workspace, n int) *customers {
-	c := &customers{tb: tb, js: benchJetStream(tb), population: newPopulation(n)}
+func openCustomers(tb testing.TB, s scale, workspace *config.Workspace, n int) *customers {
+	c := &customers{tb: tb, server: enginetest.NATS(tb), population: newPopulation(s.of(n))}
+	if s != full {
+		c.foldEvery = 20 * time.Millisecond // a test does not wait for it
+	}
+	c.js = connected(tb, c.server)
 	t := topology.DefaultConfig()
 	t.Partitions = benchPartitions
 	if err := topology.Ensure(tb.Context(), c.js, t); err != nil {
@@ -42,29 +51,28 @@ func openCustomers(tb testing.TB, workspace *config.Workspace, n int) *customers
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := c.settleIn(workspace, record.Version); err != nil {
+	if c.chain, err = workspace.Chain(record.Version); err != nil {
+		tb.Fatal(err)
+	}
+	if err := c.settleIn(topology.Profiles); err != nil {
 		tb.Fatal(err)
 	}
 	return c
 }
 
-// settleIn gives every customer one of a few histories, and stores the profiles as a fold would have.
-func (c *customers) settleIn(workspace *config.Workspace, version uint64) error {
-	chain, err := workspace.Chain(version)
-	if err != nil {
-		return err
-	}
+// settleIn gives every customer one of a few histories, and stores the profiles in a bucket as a fold would have.
+func (c *customers) settleIn(name string) error {
 	codec, err := profile.NewCodec()
 	if err != nil {
 		return err
 	}
 	histories := make([]*profile.Profile, 64)
 	for i := range histories {
-		if histories[i], err = history(chain); err != nil {
+		if histories[i], err = history(c.chain); err != nil {
 			return err
 		}
 	}
-	bucket, err := state.Open(c.js.Conn(), topology.Profiles)
+	bucket, err := state.Open(c.js.Conn(), name)
 	if err != nil {
 		return err
 	}
@@ -102,7 +110,7 @@ func history(chain *pipeline.Chain) (*profile.Profile, error) {
 	return p, nil
 }
 
-// start runs a worker, with nothing in its caches, that keeps as many profiles in memory as given. Nobody else reads
+// start runs a worker, with nothing in its caches, that keeps as many profiles in memory as given; 0: its default. Nobody else reads
 // the commits, so they are purged as soon as they are folded.
 func (c *customers) start(cached int) {
 	ctx := c.tb.Context()
@@ -112,7 +120,7 @@ func (c *customers) start(cached int) {
 	}
 	chain, err := pipeline.NewCustomer(pipeline.CustomerConfig{
 		JetStream: c.js, Load: definitions.chain, CachedProfiles: cached / benchPartitions * 3 / 2, // partitions are not even
-		Readers: func(int) []string { return nil }, Metrics: prometheus.NewRegistry(), Log: benchLog(c.tb),
+		FoldEvery: c.foldEvery, Readers: func(int) []string { return nil }, Metrics: prometheus.NewRegistry(), Log: benchLog(c.tb),
 	})
 	if err != nil {
 		c.tb.Fatal(err)
