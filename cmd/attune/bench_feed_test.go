@@ -96,8 +96,20 @@ type span struct {
 	events int
 }
 
+// call is the next event as a producer sends it, about as long.
+func (f *feed) call(now time.Time) (user string, payload []byte) {
+	_, e := f.next(now)
+	return e.User, fmt.Appendf(nil, `{"type":"track","messageId":"%s","userId":"%s","event":"%s","timestamp":"%s","properties":%s,"context":{"locale":"en-GB","page":{"path":"/shoes"}}}`,
+		e.ID, e.User, e.Name, e.Occurred, e.Properties)
+}
+
 // fill appends n records to a stream <name>.*, whose only writer it is.
 func (f *feed) fill(ctx context.Context, js jetstream.JetStream, name string, n int) (span, error) {
+	now := time.Now()
+	return fill(ctx, js, name, n, func(int) (int, event.Event) { return f.next(now) })
+}
+
+func fill(ctx context.Context, js jetstream.JetStream, name string, n int, next func(i int) (partition int, e event.Event)) (span, error) {
 	stream, err := js.Stream(ctx, name)
 	if err != nil {
 		return span{}, err
@@ -108,12 +120,11 @@ func (f *feed) fill(ctx context.Context, js jetstream.JetStream, name string, n 
 		return s, err
 	}
 	defer confirmed.close()
-	now := time.Now()
 	for start := 0; start < n; start += 10 * benchBatch {
 		end := min(start+10*benchBatch, n)
 		confirmed.expect(end - start)
 		for i := start; i < end; i++ {
-			p, e := f.next(now)
+			p, e := next(i)
 			data, err := e.Encode()
 			if err != nil {
 				return s, err

@@ -22,6 +22,7 @@ func (s scale) of(n int) int { return max(n/int(s), 16) }
 type figure struct {
 	value float64
 	cpu   float64 // µs of this process per event, user and system; 0: not measured
+	note  string  // what else is worth knowing
 }
 
 func (f figure) valueOf() float64 { return f.value }
@@ -91,3 +92,14 @@ func median(figures []figure, of func(figure) float64) float64 {
 	}
 	return values[middle]
 }
+
+// percentile of durations, which it sorts.
+func percentile(of []time.Duration, p float64) time.Duration {
+	if len(of) == 0 {
+		return 0
+	}
+	slices.Sort(of)
+	return of[min(int(p*float64(len(of))), len(of)-1)]
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

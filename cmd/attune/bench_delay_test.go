@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/errgroup"
+
+	"attune/pipeline"
+	"attune/pipeline/event"
+	"attune/pipeline/topology"
+)
+
+// delayRows measure how late things happen.
+func delayRows() []row {
+	return []row{
+		{name: "event-to-decision-p99", unit: "ms", of: ofValue, less: true, floor: 50, aim: 20, open: openDecisions},
+		{name: "wake-up-lateness-p99", unit: "ms", of: ofValue, less: true, floor: 1500, aim: 600, most: 1, open: openWakes},
+		{name: "takeover", unit: "ms", of: ofValue, less: true, floor: 4000, aim: 2000, open: func(tb testing.TB, _ scale) func() (figure, figure) {
+			tb.Skip("no worker takes over from another one yet")
+			return nil
+		}},
+	}
+}
+
+// observe calls back for each commit from now on, with its facts and the instant at which the broker had stored it.
+func (p *product) observe(see func(facts pipeline.Facts, stored time.Time)) (stop func()) {
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	consumer, err := p.js.OrderedConsumer(p.tb.Context(), topology.Commits, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	reading, err := consumer.Consume(func(m jetstream.Msg) {
+		metadata, err := m.Metadata()
+		if err != nil {
+			p.tb.Error(err)
+			return
+		}
+		commit, err := codec.Decode(m.Data())
+		if err != nil {
+			p.tb.Error(err)
+			return
+		}
+		facts, err := codec.Facts(commit)
+		if err != nil {
+			p.tb.Error(err)
+		}
+		see(facts, metadata.Timestamp)
+	})
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return func() { reading.Stop(); <-reading.Closed() }
+}
+
+// openDecisions measures from an event's acceptance into RAW to the commit that holds what was decided about it, while
+// half of what the pipeline can take at most comes in at an even pace, whether it keeps up or not.
+func openDecisions(tb testing.TB, s scale) func() (figure, figure) {
+	p := openProduct(tb)
+	f := newFeed(newPopulation(s.of(10_000)), zipf)
+	return func() (figure, figure) {
+		most := p.flood(f, s.of(60_000))
+		var mu sync.Mutex
+		var delays []time.Duration
+		from := time.Now().Add(2 * time.Second / time.Duration(s)) // by then it has settled in
+		stop := p.observe(func(facts pipeline.Facts, stored time.Time) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, e := range facts.Events {
+				if accepted := e.Event.Accepted.Time(); accepted.After(from) {
+					delays = append(delays, stored.Sub(accepted))
+				}
+			}
+		})
+		defer stop()
+		watch := startWatch()
+		sent := p.pace(f, most/2, 10*time.Second/time.Duration(s))
+		p.settle()
+		mu.Lock()
+		defer mu.Unlock()
+		got := watch.perSecond(sent)
+		return figure{
+			value: milliseconds(percentile(delays, 0.99)), cpu: got.cpu,
+			note: fmt.Sprintf("p50 %.1f ms; at %.0f events/s of at most %.0f", milliseconds(percentile(delays, 0.5)), most/2, most),
+		}, figure{}
+	}
+}
+
+// flood measures how many events a second the pipeline takes, from RAW to its commits.
+func (p *product) flood(f *feed, n int) float64 {
+	calls := make([]event.Raw, n)
+	for i := range calls {
+		calls[i].Key, calls[i].Payload = f.call(time.Now())
+		calls[i].Accepted = time.Now()
+	}
+	watch := startWatch()
+	var producers errgroup.Group
+	const part = 1000
+	for start := 0; start < n; start += part {
+		producers.Go(func() error { return p.raw.Append(p.tb.Context(), calls[start:min(start+part, n)]) })
+	}
+	if err := producers.Wait(); err != nil {
+		p.tb.Fatal(err)
+	}
+	p.settle()
+	return watch.perSecond(n).value
+}
+
+// pace appends events at an even rate for so long, and returns how many. None waits for the ones before it.
+func (p *product) pace(f *feed, perSecond float64, long time.Duration) (sent int) {
+	const beat = 5 * time.Millisecond
+	var all errgroup.Group
+	tick := time.NewTicker(beat)
+	defer tick.Stop()
+	began := time.Now()
+	for at := began; at.Sub(began) < long; at = at.Add(beat) {
+		for time.Now().Before(at) {
+			<-tick.C
+		}
+		due := int(perSecond*at.Add(beat).Sub(began).Seconds()) - sent
+		calls := make([]event.Raw, due)
+		for i := range calls {
+			calls[i].Key, calls[i].Payload = f.call(at)
+			calls[i].Accepted = at // when it should have been sent: a producer that lags counts as well
+		}
+		sent += due
+		all.Go(func() error { return p.raw.Append(p.tb.Context(), calls) })
+	}
+	if err := all.Wait(); err != nil {
+		p.tb.Fatal(err)
+	}
+	return sent
+}
+
+// openWakes has 100,000 carts abandoned nearly an hour ago, whose wake-ups are pending. A fifth of them falls due
+// within some seconds; the delay is from the instant that each was asked for to the commit that holds its decision.
+func openWakes(tb testing.TB, s scale) func() (figure, figure) {
+	p := openProduct(tb)
+	return func() (figure, figure) {
+		const wait = time.Hour // of the example's cart-abandonment
+		n := s.of(100_000)
+		soon := n / 5
+		lead, spread := 25*time.Second, 15*time.Second
+		if s != full {
+			lead, spread = 1500*time.Millisecond, 300*time.Millisecond
+		}
+		done := make(chan struct{})
+		var delays []time.Duration
+		stop := p.observe(func(facts pipeline.Facts, stored time.Time) {
+			for _, d := range facts.Decisions {
+				if d.Campaign != "cart-abandonment" {
+					continue
+				}
+				if delays = append(delays, stored.Sub(d.At.Time())); len(delays) == soon {
+					close(done)
+				}
+			}
+		})
+		defer stop()
+		first := time.Now().Add(lead)
+		f := newFeed(newPopulation(n), each)
+		if _, err := fill(tb.Context(), p.js, topology.Events, n, func(i int) (int, event.Event) {
+			due := first.Add(wait / 2)
+			if i < soon {
+				due = first.Add(spread * time.Duration(i) / time.Duration(soon))
+			}
+			partition, e := f.next(due.Add(-wait))
+			e.Name = "Product Added"
+			return partition, e
+		}); err != nil {
+			tb.Fatal(err)
+		}
+		if err := p.armed(tb.Context(), n, first); err != nil {
+			tb.Fatal(err)
+		}
+		select {
+		case <-done:
+		case <-time.After(2 * time.Minute):
+			tb.Fatalf("%d of %d wake-ups led to their decision within 2 minutes", len(delays), soon)
+		}
+		return figure{
+			value: milliseconds(percentile(delays, 0.99)),
+			note:  fmt.Sprintf("p50 %.0f ms; %d pending, %.0f a second due", milliseconds(percentile(delays, 0.5)), n, float64(soon)/spread.Seconds()),
+		}, figure{}
+	}
+}
+
+// armed waits until so many wake-ups are pending, which must be before the first of them is due.
+func (p *product) armed(ctx context.Context, n int, due time.Time) error {
+	for {
+		stream, err := p.js.Stream(ctx, topology.Wakeups)
+		if err != nil {
+			return err
+		}
+		pending := stream.CachedInfo().State.Msgs
+		switch {
+		case pending >= uint64(n):
+			return nil
+		case time.Now().After(due):
+			return fmt.Errorf("only %d of %d wake-ups were armed before the first was due", pending, n)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

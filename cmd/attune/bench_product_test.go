@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"attune/config"
+	"attune/pipeline"
+	"attune/pipeline/embedded/enginetest"
+	"attune/pipeline/topology"
+	"attune/stages/ingest"
+)
+
+// product is everything that `attune run` runs, over a broker in this process and the test binary's ClickHouse,
+// with the example workspace in force. Nobody has given consent, so nothing is sent.
+type product struct {
+	tb     testing.TB
+	js     jetstream.JetStream
+	server *server
+	raw    *pipeline.RawLog
+}
+
+const benchKey = "bench"
+
+// openProduct starts it, and skips where ClickHouse can't be had. It works until the test ends.
+func openProduct(tb testing.TB) *product {
+	c := config.Default()
+	c.ClickHouse.DSN = enginetest.Database(tb)
+	c.Topology.Partitions = benchPartitions
+	c.Ingest.WriteKeys = []ingest.WriteKey{{Name: benchKey, Key: benchKey}}
+	p := &product{tb: tb, js: benchJetStream(tb)}
+	if err := p.start(c); err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+func (p *product) start(c config.Config) error {
+	ctx := p.tb.Context()
+	if err := topology.Ensure(ctx, p.js, c.Topology); err != nil {
+		return err
+	}
+	if err := catchMails(&c, "127.0.0.1:1"); err != nil {
+		return err
+	}
+	store, err := openControl(ctx, p.js)
+	if err != nil {
+		return err
+	}
+	if _, _, err := applyWorkspace(ctx, store, exampleWorkspace(p.tb)); err != nil {
+		return err
+	}
+	registry := prometheus.NewRegistry()
+	w, err := newWorker(ctx, workerConfig{config: c, js: p.js, partitions: c.Topology.Partitions, metrics: registry, log: benchLog(p.tb)})
+	if err != nil {
+		return err
+	}
+	p.tb.Cleanup(w.close)
+	if p.raw, err = pipeline.NewRawLog(p.js, ingestConcurrency); err != nil {
+		return err
+	}
+	p.tb.Cleanup(p.raw.Close)
+	if p.server, _, err = newServer("127.0.0.1:0", p.raw, c.Ingest, registry, nil, benchLog(p.tb)); err != nil {
+		return err
+	}
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var all errgroup.Group
+	all.Go(func() error { return w.run(working) })
+	all.Go(p.server.serve)
+	p.tb.Cleanup(func() {
+		err := p.server.stop(working)
+		stop()
+		if err := errors.Join(err, all.Wait()); err != nil {
+			p.tb.Error(err)
+		}
+	})
+	<-w.router.Running()
+	return nil
+}
+
+// settle waits until everything that was taken in is in ClickHouse.
+func (p *product) settle() {
+	if err := settle(p.tb.Context(), p.js, benchPartitions); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+// requests are the feed's next n calls as the requests of a server-side client, byte by byte, and the same calls one
+// by one.
+func requests(f *feed, n int) (all, calls [][]byte) {
+	const batch = 100
+	for start := 0; start < n; start += batch {
+		var body bytes.Buffer
+		body.WriteString(`{"batch":[`)
+		for i := start; i < min(start+batch, n); i++ {
+			if i > start {
+				body.WriteByte(',')
+			}
+			_, call := f.call(time.Now())
+			calls = append(calls, call)
+			body.Write(call)
+		}
+		body.WriteString(`]}`)
+		request, err := http.NewRequest(http.MethodPost, "http://attune.example/v1/batch", &body)
+		if err != nil {
+			panic(err) // the address is a constant
+		}
+		request.SetBasicAuth(benchKey, "")
+		request.Header.Set("Content-Type", "application/json")
+		var wire bytes.Buffer
+		_ = request.Write(&wire) // to a buffer
+		all = append(all, wire.Bytes())
+	}
+	return all, calls
+}
+
+// post sends requests over so many connections, each of which waits for its answer before the next, as leanly as a
+// client can: it shares these two cores with what is measured.
+func (p *product) post(all [][]byte, connections int) error {
+	queue := make(chan []byte, len(all))
+	for _, r := range all {
+		queue <- r
+	}
+	close(queue)
+	var clients errgroup.Group
+	for range connections {
+		clients.Go(func() error { return client(p.tb.Context(), p.server.listener.Addr().String(), queue) })
+	}
+	return clients.Wait()
+}
+
+func client(ctx context.Context, address string, queue <-chan []byte) error {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	answers := bufio.NewReader(conn)
+	for request := range queue {
+		if _, err := conn.Write(request); err != nil {
+			return err
+		}
+		answer, err := http.ReadResponse(answers, nil)
+		if err != nil {
+			return err
+		}
+		said, err := io.ReadAll(answer.Body)
+		if err != nil {
+			return err
+		}
+		if answer.StatusCode != http.StatusOK {
+			return fmt.Errorf("ingest answered %s: %s", answer.Status, said)
+		}
+	}
+	return nil
+}
