@@ -329,6 +329,9 @@ func (r *clusterRig) folded() map[string]*profile.Profile {
 	}
 	all := map[string]*profile.Profile{}
 	for _, m := range r.stored("KV_" + topology.Profiles) {
+		if len(m.Data) == 0 {
+			continue // a deletion's marker
+		}
 		p, err := codec.Decode(m.Data)
 		if err != nil {
 			r.t.Fatal(err)

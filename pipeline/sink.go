@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
@@ -240,8 +241,13 @@ func (r *SinkReader) resume(ctx context.Context, stream jetstream.Stream, open j
 	if err == nil && consumer.CachedInfo().AckFloor.Stream >= open.To {
 		return 0, nil
 	}
-	_, err = stream.GetMsg(ctx, open.To)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
+	// The leader is asked: a replica that lags may not have it yet.
+	leader, err := r.config.JetStream.Conn().JetStream()
+	if err != nil {
+		return 0, fmt.Errorf("look up commit %d: %w", open.To, err)
+	}
+	_, err = leader.GetMsg(topology.Commits, open.To, nats.Context(ctx))
+	if errors.Is(err, nats.ErrMsgNotFound) {
 		return open.To + 1, nil // only what is acknowledged is ever purged
 	}
 	if err != nil {

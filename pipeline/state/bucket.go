@@ -25,6 +25,10 @@ const maxGet = 1000
 // getTimeout is how long one answer may take.
 const getTimeout = 10 * time.Second
 
+// witness is the key of a deletion marker. An answer without any hit does not say how new it is; so whoever knows
+// what must be there already asks for the witness too.
+const witness = "_newest"
+
 // Entry is a key's value and its revision, which a later write must name.
 type Entry struct {
 	Value    []byte // nil when the key does not exist or was deleted
@@ -128,16 +132,41 @@ func (b *Bucket) Newest() uint64 { return b.newest }
 // NotBefore refuses answers of replicas that have not yet stored the given revision.
 func (b *Bucket) NotBefore(revision uint64) { b.newest = max(b.newest, revision) }
 
+// Refresh refuses, from now on, answers that are older than this moment. It costs a request to the bucket's leader.
+func (b *Bucket) Refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	m, err := b.conn.RequestWithContext(ctx, "$JS.API.STREAM.INFO.KV_"+b.name, nil)
+	if err != nil {
+		return fmt.Errorf("look up bucket %s: %w", b.name, err)
+	}
+	var answer struct {
+		State jetstream.StreamState `json:"state"`
+		Error *jetstream.APIError   `json:"error"`
+	}
+	if err := json.Unmarshal(m.Data, &answer); err != nil {
+		return fmt.Errorf("look up bucket %s: %w", b.name, err)
+	}
+	if answer.Error != nil {
+		return fmt.Errorf("look up bucket %s: %w", b.name, answer.Error)
+	}
+	b.NotBefore(answer.State.LastSeq)
+	return nil
+}
+
 func (b *Bucket) subject(key string) string { return "$KV." + b.name + "." + key }
 
 // get asks once and returns the keys to be asked for again: none, those that the broker's answer had no room
 // for, or all, from a replica that lags behind what is known to be stored.
 func (b *Bucket) get(ctx context.Context, keys []string, into map[string]Entry) (rest []string, err error) {
-	subjects := make([]string, len(keys))
+	subjects := make([]string, len(keys), len(keys)+1)
 	for i, k := range keys {
 		subjects[i] = b.subject(k)
 	}
-	request, err := json.Marshal(map[string]any{"batch": maxGet, "multi_last": subjects})
+	if b.newest > 0 {
+		subjects = append(subjects, b.subject(witness))
+	}
+	request, err := json.Marshal(map[string]any{"batch": len(subjects), "multi_last": subjects})
 	if err != nil {
 		return nil, err
 	}
@@ -159,6 +188,8 @@ func (b *Bucket) get(ctx context.Context, keys []string, into map[string]Entry) 
 		switch status, description := m.Header.Get("Status"), m.Header.Get("Description"); {
 		case status == "":
 			b.store(m, into)
+		case status == "404" && description == "No Results" && b.newest > 0:
+			return keys, b.attest(ctx)
 		case status == "404" && description == "No Results":
 			return nil, nil
 		case status == "204":
@@ -169,18 +200,37 @@ func (b *Bucket) get(ctx context.Context, keys []string, into map[string]Entry) 
 	}
 }
 
+// attest makes the witness where there is none; where there is one, the answer came from a replica that lags.
+func (b *Bucket) attest(ctx context.Context) error {
+	_, err := b.wave.Publish(&nats.Msg{Subject: b.subject(witness), Header: nats.Header{
+		"KV-Operation": {"DEL"}, jetstream.ExpectedLastSubjSeqHeader: {"0"},
+	}})
+	if err != nil {
+		return err
+	}
+	if _, err := b.wave.Wait(ctx); err != nil && !bus.IsConflict(err) {
+		return err
+	}
+	return lagPause(ctx)
+}
+
+// lagPause gives a replica that lags a moment, before it or another one is asked again.
+func lagPause(ctx context.Context) error {
+	select {
+	case <-time.After(5 * time.Millisecond):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // unanswered are the keys to be asked for again, as the end of an answer says.
 func (b *Bucket) unanswered(ctx context.Context, end nats.Header, keys []string, into map[string]Entry) (rest []string, err error) {
 	if upTo, _ := strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64); upTo < b.newest {
 		for _, k := range keys {
 			into[k] = Entry{}
 		}
-		select {
-		case <-time.After(5 * time.Millisecond):
-			return keys, nil
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
+		return keys, lagPause(ctx)
 	}
 	if pending := end.Get("Nats-Num-Pending"); pending == "" || pending == "0" {
 		return nil, nil
@@ -196,6 +246,9 @@ func (b *Bucket) unanswered(ctx context.Context, end nats.Header, keys []string,
 func (b *Bucket) store(m *nats.Msg, into map[string]Entry) {
 	key := strings.TrimPrefix(m.Header.Get("Nats-Subject"), b.subject(""))
 	revision, _ := strconv.ParseUint(m.Header.Get("Nats-Sequence"), 10, 64)
+	if key == witness {
+		return
+	}
 	e := Entry{Value: m.Data, Revision: revision}
 	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" {
 		e.Value = nil

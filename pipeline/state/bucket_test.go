@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -254,6 +255,99 @@ func TestBucketRefusesAnOldAnswer(t *testing.T) {
 	put(t, other, Write{Key: "other"})
 	if got, err := b.Get(t.Context(), []string{"k"}); err != nil || string(got["k"].Value) != "1" {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// A replica that lags may know none of the keys, and its answer then does not say how old it is. The server of this
+// test does not answer by itself; the test does, first as such a replica would.
+func TestBucketDoesNotTakeALaggingReplicasWordForNothing(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	js, err := jetstream.New(b.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream, err := js.Stream(t.Context(), "KV_b")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.AllowDirect = false
+	if stream, err = js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	lagging := 3
+	sub, err := b.conn.Subscribe("$JS.API.DIRECT.GET.KV_b", func(m *nats.Msg) {
+		var request struct {
+			Subjects []string `json:"multi_last"`
+		}
+		if err := json.Unmarshal(m.Data, &request); err != nil {
+			t.Error(err)
+		}
+		hits := 0
+		for _, subject := range request.Subjects {
+			found, err := stream.GetLastMsgForSubject(t.Context(), subject)
+			if lagging > 0 || err != nil {
+				continue
+			}
+			hits++
+			h := nats.Header{"Nats-Subject": {subject}, "Nats-Sequence": {strconv.FormatUint(found.Sequence, 10)}}
+			if operation := found.Header.Get("KV-Operation"); operation != "" {
+				h.Set("KV-Operation", operation)
+			}
+			_ = b.conn.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: found.Data})
+		}
+		end := nats.Header{"Status": {"404"}, "Description": {"No Results"}}
+		if hits > 0 {
+			info, err := stream.Info(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			end = nats.Header{"Status": {"204"}, "Nats-UpTo-Sequence": {strconv.FormatUint(info.State.LastSeq, 10)}, "Nats-Num-Pending": {"0"}}
+		}
+		lagging--
+		_ = b.conn.PublishMsg(&nats.Msg{Subject: m.Reply, Header: end})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe()
+	put(t, b, Write{Key: "k", Value: []byte("1")})
+	got, err := b.Get(t.Context(), []string{"k", "none"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Entry{"k": {Value: []byte("1"), Revision: 1}, "none": {}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if got, err = b.Get(t.Context(), []string{"none"}); err != nil || got["none"].Revision != 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// Someone who wrote nothing may still want what was stored before it asks.
+func TestBucketRefreshWantsWhatIsStoredNow(t *testing.T) {
+	t.Parallel()
+	b, kv := open(t)
+	for range 3 {
+		if _, err := kv.Put(t.Context(), "k", []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Refresh(t.Context()); err != nil || b.Newest() != 3 {
+		t.Errorf("newest %d, %v; want 3", b.Newest(), err)
+	}
+	if got, err := b.Get(t.Context(), []string{"none"}); err != nil || got["none"].Revision != 0 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if keys, err := kv.Keys(t.Context()); err != nil || len(keys) != 1 {
+		t.Errorf("the bucket's keys are %v, %v; want k alone", keys, err)
+	}
+	b.conn.Close()
+	if err := b.Refresh(t.Context()); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("refresh: %v", err)
 	}
 }
 

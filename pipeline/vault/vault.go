@@ -146,8 +146,11 @@ func New(bucket *state.Bucket) *Vault { return &Vault{bucket: bucket} }
 // Close ends the access.
 func (v *Vault) Close() { v.bucket.Close() }
 
-// Get reads one profile's entry; an empty one when there is none.
+// Get reads one profile's entry as it is at this moment, also where a replica lags; an empty one when there is none.
 func (v *Vault) Get(ctx context.Context, profile string) (Entry, error) {
+	if err := v.bucket.Refresh(ctx); err != nil {
+		return Entry{}, fmt.Errorf("vault: %w", err)
+	}
 	found, err := v.bucket.Get(ctx, []string{profile})
 	if err != nil {
 		return Entry{}, fmt.Errorf("vault: %w", err)
