@@ -49,8 +49,10 @@ type CustomerConfig struct {
 	// Readers names the durable consumers that read a partition's commits: what one of them has not passed is
 	// never purged.
 	Readers func(partition int) []string
-	Metrics prometheus.Registerer
-	Log     *slog.Logger
+	// Throttle holds the chain back while COMMITS is full; nil: never.
+	Throttle *Throttle
+	Metrics  prometheus.Registerer
+	Log      *slog.Logger
 
 	faults faults // tests only
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
+	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
 
 // Relay publishes what leaves a partition: deliveries, wake-ups and dead letters of each commit, in order. It
 // repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence, the dead
-// letters by where they were read, within the broker's window of two minutes.
+// letters by where they were read, within the broker's window of two minutes. It waits for nobody but the broker.
 type Relay struct {
 	js      jetstream.JetStream
 	commits *CommitCodec
@@ -33,7 +34,7 @@ func NewRelay(js jetstream.JetStream, log *slog.Logger) (*Relay, error) {
 
 // Subscriber reads the commits for the relay.
 func (r *Relay) Subscriber() *bus.Subscriber {
-	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Batch: 64, Log: r.log})
+	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Log: r.log})
 }
 
 // Handle turns one commit into what leaves it: the Router's handler.
@@ -42,17 +43,22 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 	if h == nil {
 		return nil, fmt.Errorf("relay: message %s did not come from its subscriber", m.UUID)
 	}
-	partition, err := topology.PartitionOf(h.Delivery().Subject)
-	if err != nil {
-		return nil, fmt.Errorf("relay: %w", err)
+	s, ok := h.Session.(*relaySession)
+	if !ok {
+		return nil, fmt.Errorf("relay: message %s came with a foreign session", m.UUID)
 	}
-	commit, err := r.commits.Decode(m.Payload)
-	if err != nil {
-		return nil, fmt.Errorf("relay: commit %d: %w", h.Delivery().Sequence, err)
+	value := h.Value().(relayed)
+	if value.err != nil {
+		return nil, fmt.Errorf("relay: commit %d: %w", h.Delivery().Sequence, value.err)
 	}
+	commit := value.commit
+	before := s.Wave().Pending() // what is returned here follows in the wave
 	var out []*message.Message
 	for i := range commit.Deliveries {
 		d := &commit.Deliveries[i]
+		if !s.send(before+len(out), &orderToSend{d, h.Delivery().Sequence*ordinalsPerCommit + uint64(i), event.At(h.Delivery.Stored)}) {
+			continue
+		}
 		payload, err := json.Marshal(d)
 		if err != nil {
 			return nil, fmt.Errorf("relay: delivery %s: %w", d.Decision, err)
@@ -60,9 +66,9 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 		out = append(out, produce(m, topology.Subject(topology.Outbox, d.Destination), d.Decision, payload))
 	}
 	for _, w := range commit.Wakes {
-		wake := produce(m, topology.ScheduleSubject(partition, commit.Epoch, w.Profile), "", []byte(w.Profile))
+		wake := produce(m, topology.ScheduleSubject(s.partition, commit.Epoch, w.Profile), "", []byte(w.Profile))
 		wake.Metadata["Nats-Schedule"] = "@at " + w.At.String() // with its milliseconds: the client's option cuts them
-		wake.Metadata["Nats-Schedule-Target"] = topology.DueSubject(partition)
+		wake.Metadata["Nats-Schedule-Target"] = topology.DueSubject(s.partition)
 		out = append(out, wake)
 	}
 	for i := range commit.DeadLetters {

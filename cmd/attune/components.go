@@ -67,11 +67,18 @@ func newWorker(ctx context.Context, c workerConfig) (_ *worker, err error) {
 	if err != nil {
 		return nil, err
 	}
-	normalizing, err := normalize.New(ctx, normalize.Config{JetStream: c.js, Partitions: c.partitions, Hash: hash, Metrics: c.metrics, Log: c.log})
+	logThrottle := pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log)
+	commitsThrottle := pipeline.NewCommitsThrottle(c.js, c.config.Topology.CommitsBytes, c.log)
+	for _, t := range []*pipeline.Throttle{logThrottle, commitsThrottle} {
+		if err := c.metrics.Register(t); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	normalizing, err := normalize.New(ctx, normalize.Config{JetStream: c.js, Partitions: c.partitions, Hash: hash, Throttle: logThrottle, Metrics: c.metrics, Log: c.log})
 	if err != nil {
 		return nil, err
 	}
-	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{JetStream: c.js, Load: definitions.chain, Metrics: c.metrics, Log: c.log})
+	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{JetStream: c.js, Load: definitions.chain, Throttle: commitsThrottle, Metrics: c.metrics, Log: c.log})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ type lag struct {
 	js      jetstream.JetStream
 	log     *slog.Logger
 	pending *prometheus.Desc
+	bytes   *prometheus.Desc
 	dead    *prometheus.Desc
 }
 
@@ -28,6 +29,7 @@ func newLag(js jetstream.JetStream, log *slog.Logger) *lag {
 	return &lag{
 		js: js, log: log,
 		pending: prometheus.NewDesc("attune_consumer_pending", "Messages that a reader has not acknowledged yet, over all its partitions.", []string{"stream", "reader"}, nil),
+		bytes:   prometheus.NewDesc("attune_stream_bytes", "What a stream holds on disk at the moment, in bytes.", []string{"stream"}, nil),
 		dead:    prometheus.NewDesc("attune_dead_letters", "Dead letters that are kept at the moment.", nil, nil),
 	}
 }
@@ -35,6 +37,7 @@ func newLag(js jetstream.JetStream, log *slog.Logger) *lag {
 // Describe names the metrics.
 func (l *lag) Describe(out chan<- *prometheus.Desc) {
 	out <- l.pending
+	out <- l.bytes
 	out <- l.dead
 }
 
@@ -48,6 +51,7 @@ func (l *lag) Collect(out chan<- prometheus.Metric) {
 			l.log.Debug("ask for lag", "stream", name, "error", err)
 			continue
 		}
+		out <- prometheus.MustNewConstMetric(l.bytes, prometheus.GaugeValue, float64(stream.CachedInfo().State.Bytes), name)
 		readers := map[string]uint64{}
 		consumers := stream.ListConsumers(ctx)
 		for info := range consumers.Info() {

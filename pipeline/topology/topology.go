@@ -1,5 +1,34 @@
 // Package topology holds, as data, every stream, subject and bucket that Attune uses, and creates what is
 // missing. Nothing else in Attune spells a subject.
+//
+// # Every queue has a bound
+//
+// A stream that is full refuses, and whoever wanted to append to it waits or says so; nothing unread is ever dropped.
+// Backpressure runs from the end to the producer, and has no circle: the relay waits for no stream that waits for it.
+//
+//	queue                     bound                          when it is full
+//	requests to ingest        ingest.max_in_flight, and      429 with Retry-After
+//	                          ingest.max_in_flight_bytes
+//	appends to RAW            64 waves at a time             further ones wait, up to ingest.append_timeout: 503
+//	RAW                       raw_bytes                      refuses: ingest answers 503; who publishes straight to
+//	                                                         attune.events.* gets the broker's refusal
+//	EVENTS (kept by age)      events_lag records unread in   normalize pauses before its next batch; RAW fills
+//	                          any partition
+//	COMMITS (purged once all  commits_bytes                  the customer chain pauses before its next batch; EVENTS
+//	readers have passed)                                     lags. Claims and marks go on
+//	OUTBOX.<destination>      outbox_messages each           the relay drops the delivery: a record and an event,
+//	                                                         dropped, queue_full; others go on
+//	WAKE                      none: one schedule a profile   a limit would drop timers; watch attune_stream_bytes
+//	                          and claim
+//	DEADLETTER                dead_letter_bytes, 14 days     refuses: what would park waits, and so does its partition
+//	prefetched records        two batches a partition        the broker keeps the rest
+//	commits under way         one a partition, and one more  the chain waits
+//	                          being computed
+//	unfolded profiles         what the commits since the     folding is never held back, so marks rise
+//	                          mark hold
+//	a sink's batch            batch_rows or 32 MiB           the reader waits: COMMITS keeps the rest
+//	mails being sent          4 a destination                the queue waits
+//	caught mails (dev)        the newest 1,000               the oldest go
 package topology
 
 import (
@@ -51,6 +80,18 @@ type Config struct {
 	DuplicatesAge time.Duration `yaml:"duplicates_age"`
 	// RawBytes bounds RAW: a full stream refuses, and ingest answers 503. Default 4 GiB.
 	RawBytes int64 `yaml:"raw_bytes"`
+	// EventsLag is how many records of one partition of the log may wait for the customer chain before normalizing
+	// pauses, and RAW fills. Default 1000000.
+	EventsLag uint64 `yaml:"events_lag"`
+	// CommitsBytes is how much of COMMITS may wait for its readers (the database's sink, the relay) before the customer
+	// chain pauses, and the log fills. Default 8 GiB.
+	CommitsBytes uint64 `yaml:"commits_bytes"`
+	// OutboxMessages bounds each destination's queue of deliveries: what finds no room is dropped, with the reason
+	// queue_full, and no other destination waits. Default 1000000.
+	OutboxMessages int64 `yaml:"outbox_messages"`
+	// DeadLetterBytes bounds the dead letters: a full stream refuses, and what would add to them waits until letters are
+	// replayed, deleted or too old. Default 4 GiB.
+	DeadLetterBytes int64 `yaml:"dead_letter_bytes"`
 }
 
 // DefaultConfig is what a laptop needs.
@@ -58,7 +99,7 @@ func DefaultConfig() Config {
 	return Config{
 		Partitions: 8, Replicas: 1,
 		EventsAge: 90 * 24 * time.Hour, DeadLetterAge: 14 * 24 * time.Hour, DuplicatesAge: 30 * 24 * time.Hour,
-		RawBytes: 4 << 30,
+		RawBytes: 4 << 30, EventsLag: 1_000_000, CommitsBytes: 8 << 30, OutboxMessages: 1_000_000, DeadLetterBytes: 4 << 30,
 	}
 }
 
@@ -77,6 +118,14 @@ func (c Config) Validate() error {
 		return fmt.Errorf("duplicates_age: %s is too short: give 1m or more", c.DuplicatesAge)
 	case c.RawBytes < 1<<20:
 		return fmt.Errorf("raw_bytes: %d is too small: give 1048576 (1 MiB) or more", c.RawBytes)
+	case c.EventsLag < 1000:
+		return fmt.Errorf("events_lag: %d is too small: give 1000 or more", c.EventsLag)
+	case c.CommitsBytes < 16<<20:
+		return fmt.Errorf("commits_bytes: %d is too small: give 16777216 (16 MiB) or more", c.CommitsBytes)
+	case c.OutboxMessages < 1:
+		return fmt.Errorf("outbox_messages: %d is too small: give 1 or more", c.OutboxMessages)
+	case c.DeadLetterBytes < 1<<20:
+		return fmt.Errorf("dead_letter_bytes: %d is too small: give 1048576 (1 MiB) or more", c.DeadLetterBytes)
 	}
 	return nil
 }
@@ -137,13 +186,14 @@ func StreamConfigs(c Config) []jetstream.StreamConfig {
 	events.Metadata = map[string]string{partitionsKey: strconv.Itoa(c.Partitions)}
 	commits := base(Commits, "commits of the customer chain, one subject per partition", Commits+".*")
 	outbox := base(Outbox, "deliveries to be made, one subject per destination", Outbox+".*")
+	outbox.MaxMsgsPerSubject, outbox.DiscardNewPerSubject = c.OutboxMessages, true
 	wake := base(Wakeups, "scheduled and due wake-ups", Wakeups+".at.>", Wakeups+".due.*")
 	wake.Discard = jetstream.DiscardOld // schedules need it; the stream has no limit, so nothing is dropped
 	wake.AllowMsgSchedules = true
 	wake.AllowMsgTTL = true
 	wake.AllowRollup = true
 	dead := base(DeadLetter, "what could not be used, with its reason", DeadLetter+".*")
-	dead.MaxAge = c.DeadLetterAge
+	dead.MaxAge, dead.MaxBytes = c.DeadLetterAge, c.DeadLetterBytes
 	return []jetstream.StreamConfig{raw, events, commits, outbox, wake, dead}
 }
 

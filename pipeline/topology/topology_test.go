@@ -124,6 +124,10 @@ func TestValidate(t *testing.T) {
 		"old dead letters":   {func(c *Config) { c.DeadLetterAge = 14*24*time.Hour + 1 }, "dead_letter_age: 336h"},
 		"forgotten at once":  {func(c *Config) { c.DuplicatesAge = time.Second }, "duplicates_age: 1s"},
 		"no room for a call": {func(c *Config) { c.RawBytes = 1<<20 - 1 }, "raw_bytes: 1048575"},
+		"always paused":      {func(c *Config) { c.EventsLag = 999 }, "events_lag: 999"},
+		"one commit fills":   {func(c *Config) { c.CommitsBytes = 16<<20 - 1 }, "commits_bytes: 16777215"},
+		"no delivery":        {func(c *Config) { c.OutboxMessages = 0 }, "outbox_messages: 0"},
+		"no room for it":     {func(c *Config) { c.DeadLetterBytes = 0 }, "dead_letter_bytes: 0"},
 	} {
 		config := DefaultConfig()
 		test.edit(&config)
@@ -134,6 +138,32 @@ func TestValidate(t *testing.T) {
 	}
 	if err := Ensure(t.Context(), nil, Config{}); err == nil {
 		t.Error("Ensure takes an invalid configuration")
+	}
+}
+
+// A stream that is full refuses: only the schedules' one has no choice, and so it has no limit.
+func TestNoStreamDropsWhatIsUnread(t *testing.T) {
+	t.Parallel()
+	js := connect(t)
+	if err := Ensure(t.Context(), js, DefaultConfig()); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range StreamConfigs(DefaultConfig()) {
+		stream, err := js.Stream(t.Context(), s.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := stream.CachedInfo().Config
+		unlimited := c.MaxBytes <= 0 && c.MaxMsgs <= 0 && c.MaxMsgsPerSubject <= 0
+		if s.Name == Wakeups && (!unlimited || c.MaxAge != 0) {
+			t.Errorf("%s has a limit, and what exceeds it is dropped: %+v", s.Name, c)
+		}
+		if s.Name != Wakeups && c.Discard != jetstream.DiscardNew {
+			t.Errorf("%s drops what is old", s.Name)
+		}
+		if wantsLimit := s.Name == Raw || s.Name == Outbox || s.Name == DeadLetter; wantsLimit && unlimited {
+			t.Errorf("%s has no limit", s.Name)
+		}
 	}
 }
 

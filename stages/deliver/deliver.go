@@ -151,6 +151,9 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 	if a.waits {
 		return s.requeue(m, a), nil
 	}
+	if a.record.Reason == pipeline.QueueFull {
+		return nil, nil // the relay has stated this end
+	}
 	return s.feedback(m, &a.delivery, a.record)
 }
 

@@ -296,6 +296,25 @@ func TestADeadDestinationSlowsNoOther(t *testing.T) {
 	}
 }
 
+// A delivery that the relay has dropped, since the queue was full, is not sent when a repeat of it finds room, and its
+// end is not stated a second time.
+func TestWhatTheRelayDroppedStaysDropped(t *testing.T) {
+	b := newBench(t)
+	b.person("anna", map[string]string{"email": "anna@shop.example"})
+	b.note("dropped", Record{State: Dropped, Reason: pipeline.QueueFull})
+	s := startServer(t, &server{})
+	b.enqueue(nil, delivery("dropped"), delivery("sent"))
+	b.run(b.stage("mail", s.address))
+	b.awaitEnds(1)
+	eventually(t, "the queue is read", func() bool { return len(b.stored(topology.Outbox)) == 0 })
+	if ends := b.ends(); len(ends) != 1 || ends["sent"].Properties.Outcome != "accepted" {
+		t.Errorf("ends: %+v", ends)
+	}
+	if r := b.record("dropped"); r.State != Dropped || r.Attempt != 0 {
+		t.Errorf("record: %+v", r)
+	}
+}
+
 // meddler lets another hand write the record while a mail is being sent, so that its outcome can't be stored at
 // the first try.
 type meddler struct {

@@ -148,7 +148,7 @@ func TestBatchOddities(t *testing.T) {
 		t.Errorf("%d %s, %d records", w.Code, w.Body, len(b.log.records))
 	}
 	b.dead.fail = ErrBusy
-	if w := b.post("/v1/batch", `{"batch":[{}]}`); w.Code != 429 {
+	if w := b.post("/v1/batch", `{"batch":[{}]}`); w.Code != 503 {
 		t.Errorf("%d %s", w.Code, w.Body)
 	}
 }

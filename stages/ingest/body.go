@@ -12,6 +12,15 @@ import (
 // packedLimit leaves room for what gzip adds to text that it can't shrink.
 func packedLimit(limit int) int { return limit + limit/64 + 1024 }
 
+// bodyRoom is how many bytes a request's body may take unpacked: what it says, where that can be believed, and never
+// more than limit.
+func bodyRoom(r *http.Request, limit int) int64 {
+	if r.ContentLength >= 0 && r.Header.Get("Content-Encoding") == "" {
+		return min(r.ContentLength, int64(limit))
+	}
+	return int64(limit)
+}
+
 // readBody reads a request's body, unpacked, up to limit bytes of it. Neither a long body nor a gzip bomb takes
 // more memory than that.
 func readBody(r *http.Request, limit int) ([]byte, int, *problem) {

@@ -20,6 +20,9 @@ type Config struct {
 	MaxBatchEvents int `yaml:"max_batch_events" json:"max_batch_events"`
 	// MaxInFlight is how many requests are worked on at once; more are told 429. Default 256, at least 1.
 	MaxInFlight int `yaml:"max_in_flight" json:"max_in_flight"`
+	// MaxInFlightBytes bounds the bodies, unpacked, of the requests that are worked on at once; more are told 429.
+	// Default 64 MiB, MaxBatchBytes to 16 GiB.
+	MaxInFlightBytes int `yaml:"max_in_flight_bytes" json:"max_in_flight_bytes"`
 	// AppendTimeout is how long a request waits for the log before it is told 503. Default 10s.
 	AppendTimeout time.Duration `yaml:"append_timeout" json:"append_timeout"`
 	// RetryAfter is the pause asked of a client with 429 and 503, in whole seconds. Default 1s, 1s to 5m.
@@ -43,13 +46,14 @@ func (k WriteKey) String() string { return k.Name + ":***" }
 // DefaultConfig is Segment's limits and every browser origin; it has no write key yet.
 func DefaultConfig() Config {
 	return Config{
-		MaxEventBytes:  32 << 10,
-		MaxBatchBytes:  500 << 10,
-		MaxBatchEvents: 2500,
-		MaxInFlight:    256,
-		AppendTimeout:  10 * time.Second,
-		RetryAfter:     time.Second,
-		CORSOrigins:    []string{"*"},
+		MaxEventBytes:    32 << 10,
+		MaxBatchBytes:    500 << 10,
+		MaxBatchEvents:   2500,
+		MaxInFlight:      256,
+		MaxInFlightBytes: 64 << 20,
+		AppendTimeout:    10 * time.Second,
+		RetryAfter:       time.Second,
+		CORSOrigins:      []string{"*"},
 	}
 }
 
@@ -85,6 +89,7 @@ func (c Config) Validate() error {
 	within("max_batch_bytes", c.MaxBatchBytes, c.MaxEventBytes, 64<<20)
 	within("max_batch_events", c.MaxBatchEvents, 1, 100_000)
 	within("max_in_flight", c.MaxInFlight, 1, 1<<20)
+	within("max_in_flight_bytes", c.MaxInFlightBytes, c.MaxBatchBytes, 16<<30)
 	if c.AppendTimeout <= 0 {
 		bad("append_timeout: %s is not positive; the default is 10s", c.AppendTimeout)
 	}

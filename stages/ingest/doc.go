@@ -21,9 +21,9 @@
 //	404  no such route
 //	405  another method than POST or OPTIONS; Allow names them
 //	415  another Content-Encoding than gzip or identity
-//	429  too many requests in flight, or the log is busy: try again after Retry-After seconds
+//	429  too many requests, or too many bytes of them, in flight: try again after Retry-After seconds
 //	     (X-RateLimit-Reset says the same to analytics.js)
-//	503  the log did not store the records: try again after Retry-After seconds
+//	503  the log is full or did not store the records: try again after Retry-After seconds
 //
 // Oversize is 400, as Segment answers it, not RudderStack's 413: Segment's clients name 400 as "malformed or size
 // exceeded, don't retry", and none of them sends again on either. Limits count the decompressed body: 32 KiB a

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,6 +45,7 @@ type handler struct {
 	logger    *slog.Logger
 	metrics   *metrics
 	slots     chan struct{} // one is held by each request that is worked on
+	bytes     atomic.Int64  // what their bodies may take
 	anyOrigin bool
 	origins   map[string]bool
 }
@@ -159,6 +161,12 @@ func (h *handler) serve(r *http.Request, route, kind string) reply {
 	if kind == "" {
 		limit = h.cfg.MaxBatchBytes
 	}
+	room := bodyRoom(r, limit)
+	defer h.bytes.Add(-room)
+	if h.bytes.Add(room) > int64(h.cfg.MaxInFlightBytes) {
+		return refuse(http.StatusTooManyRequests, wrong(codeTooManyRequests, "",
+			"the requests being worked on hold %d bytes; try again after the pause in Retry-After", h.cfg.MaxInFlightBytes))
+	}
 	body, status, p := readBody(r, limit)
 	if p != nil {
 		return refuse(status, p)
@@ -233,8 +241,8 @@ func (h *handler) store(ctx context.Context, in *intake, route, producer string)
 		return reply{status: http.StatusOK, parked: len(in.parked)}
 	case errors.Is(err, ErrBusy):
 		h.logger.DebugContext(ctx, "busy", "route", route, "producer", producer, "error", err)
-		return refuse(http.StatusTooManyRequests, wrong(codeTooManyRequests, "",
-			"the log is busy; try again after the pause in Retry-After"))
+		return refuse(http.StatusServiceUnavailable, wrong(codeUnavailable, "",
+			"the log is full for the moment; try again after the pause in Retry-After"))
 	default:
 		h.logger.WarnContext(ctx, "could not store", "route", route, "producer", producer, "error", err)
 		return refuse(http.StatusServiceUnavailable, wrong(codeUnavailable, "",

@@ -304,7 +304,7 @@ func TestLogFails(t *testing.T) {
 		status int
 		code   string
 	}{
-		{"busy", fmt.Errorf("stream RAW is full: %w", ErrBusy), 429, "too_many_requests"},
+		{"busy", fmt.Errorf("stream RAW is full: %w", ErrBusy), 503, "unavailable"},
 		{"down", errors.New("secret address 10.0.0.1"), 503, "unavailable"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -322,6 +322,39 @@ func TestLogFails(t *testing.T) {
 				t.Errorf("the reply tells of the inside: %s", w.Body)
 			}
 		})
+	}
+}
+
+func TestTooManyBytesInFlight(t *testing.T) {
+	b := newBench(t, func(c *Config, _ *Deps) { c.MaxEventBytes, c.MaxBatchBytes, c.MaxInFlightBytes = 1<<10, 2<<10, 2<<10 })
+	reached, release := make(chan struct{}), make(chan struct{})
+	b.log.fail = func(context.Context) error {
+		reached <- struct{}{}
+		<-release
+		return nil
+	}
+	event := `{"type":"page","userId":"u","properties":{"text":"` + strings.Repeat("x", 700) + `"}}`
+	large := `{"batch":[` + event + "," + event + `]}`
+	done := make(chan int)
+	go func() { done <- b.post("/v1/batch", large).Code }()
+	<-reached
+	for name, w := range map[string]*httptest.ResponseRecorder{
+		"large":         b.post("/v1/batch", large),
+		"unknown small": b.post("/v1/batch", "x", "Content-Encoding", "gzip"), // it may become as large as any
+	} {
+		if w.Code != 429 || w.Header().Get("Retry-After") != "1" || decode(t, w).Error.Code != "too_many_requests" {
+			t.Errorf("%s: %d %v %s", name, w.Code, w.Header(), w.Body)
+		}
+	}
+	go func() { done <- b.post("/v1/page", `{"userId":"u"}`).Code }() // there is room for a small one
+	<-reached
+	close(release)
+	if first, second := <-done, <-done; first != 200 || second != 200 {
+		t.Errorf("%d, %d", first, second)
+	}
+	b.log.fail = nil
+	if w := b.post("/v1/batch", large); w.Code != 200 {
+		t.Errorf("when there is room again: %d %s", w.Code, w.Body)
 	}
 }
 
@@ -428,7 +461,7 @@ func TestMetrics(t *testing.T) {
 		"attune_ingest_requests_total code=400 route=batch: 1",
 		"attune_ingest_requests_total code=400 route=track: 1",
 		"attune_ingest_requests_total code=404 route=other: 1",
-		"attune_ingest_requests_total code=429 route=page: 1",
+		"attune_ingest_requests_total code=503 route=page: 1",
 	}
 	families, err := reg.Gather()
 	if err != nil {

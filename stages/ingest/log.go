@@ -7,7 +7,7 @@ import (
 	"attune/pipeline/event"
 )
 
-// ErrBusy is wrapped by a Log that is too full or too slow right now. The client is told to come back (429).
+// ErrBusy is wrapped by a Log that is too full or too slow right now. The client is told to come back (503).
 var ErrBusy = errors.New("the log is busy")
 
 // Log is the durable log that ingest appends to.

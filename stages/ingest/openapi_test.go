@@ -72,8 +72,14 @@ func provoke(t *testing.T, path string, status int) *httptest.ResponseRecorder {
 	case 415:
 		return b.post(path, body, "Content-Encoding", "deflate")
 	case 429:
-		b.log.fail = func(context.Context) error { return ErrBusy }
-		return b.post(path, body)
+		b = newBench(t, func(c *Config, _ *Deps) { c.MaxInFlight = 1 })
+		var second *httptest.ResponseRecorder
+		b.log.fail = func(context.Context) error {
+			second = b.post(path, body)
+			return nil
+		}
+		b.post(path, body)
+		return second
 	case 503:
 		b.log.fail = func(context.Context) error { return errors.New("down") }
 		return b.post(path, body)

@@ -28,8 +28,10 @@ type Config struct {
 	JetStream  jetstream.JetStream
 	Partitions int
 	Hash       *vault.Hasher
-	Metrics    prometheus.Registerer
-	Log        *slog.Logger
+	// Throttle holds the chain back while the log's readers lag; nil: never.
+	Throttle *pipeline.Throttle
+	Metrics  prometheus.Registerer
+	Log      *slog.Logger
 }
 
 // Stage normalizes calls: one session for each partition of RAW that it owns.

@@ -90,6 +90,9 @@ func (o *session) Close() {
 // Begin decides about a whole batch with a few requests: identities first, then the duplicates' records, then
 // the vault. A crash in between repeats the batch and comes to the same answers.
 func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error) {
+	if err := o.stage.config.Throttle.Wait(ctx); err != nil {
+		return nil, err
+	}
 	values := make([]any, len(batch))
 	var all, open []*prepared
 	for i, d := range batch {

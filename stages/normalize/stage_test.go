@@ -2,6 +2,7 @@ package normalize
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -9,7 +10,10 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline"
+	"attune/pipeline/bus"
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
@@ -199,6 +203,62 @@ func TestDeliveriesGoToTheirProfile(t *testing.T) {
 	if got := len(b.stored("KV_" + topology.Identities)); got != 0 {
 		t.Errorf("%d identities were made for it", got)
 	}
+}
+
+// While the log's reader lags, calls stay in RAW, whose bound the producer feels.
+func TestNormalizingPausesWhileTheLogIsNotRead(t *testing.T) {
+	b := newBench(t)
+	log := slog.New(slog.DiscardHandler)
+	throttle := pipeline.NewEventsThrottle(b.js, partitions, 20, log)
+	stage, err := New(t.Context(), Config{JetStream: b.js, Partitions: partitions, Hash: b.hash, Throttle: throttle, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.stage = stage
+	var readers []jetstream.Consumer
+	for p := range partitions {
+		reader, err := b.js.CreateConsumer(t.Context(), topology.Events, jetstream.ConsumerConfig{
+			Durable: topology.Durable(pipeline.ReaderCustomer, p), FilterSubject: topology.Subject(topology.Events, p),
+			AckPolicy: jetstream.AckAllPolicy, MaxAckPending: -1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		readers = append(readers, reader)
+	}
+	b.run(stage.Subscriber(), bus.NewPublisher(b.js), 0)
+	calls := 0
+	call := func() {
+		calls++
+		b.publish(0, fmt.Sprintf(`{"type":"track","event":"E","messageId":"m%d","userId":"u"}`, calls))
+	}
+	held := func() int { return calls - len(b.stored(topology.Events)) }
+	eventually(t, "calls stay in RAW", func() bool {
+		for range 20 {
+			call()
+		}
+		return held() > 100
+	})
+	for range 200 {
+		call()
+	}
+	if n := held(); n < 200 {
+		t.Errorf("%d calls are held back, though 200 more have come", n)
+	}
+	eventually(t, "all are events once they are read", func() bool {
+		for _, reader := range readers {
+			batch, err := reader.FetchNoWait(1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for m := range batch.Messages() {
+				if err := m.Ack(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return held() == 0
+	})
 }
 
 func TestForeignMessages(t *testing.T) {
