@@ -152,6 +152,7 @@ type customerMetrics struct {
 	folded    prometheus.Counter
 	unfolded  *prometheus.GaugeVec
 	commitAge prometheus.Histogram
+	lateness  prometheus.Histogram
 }
 
 func newCustomerMetrics(r prometheus.Registerer) (*customerMetrics, error) {
@@ -178,11 +179,15 @@ func newCustomerMetrics(r prometheus.Registerer) (*customerMetrics, error) {
 			Name: "attune_event_age_seconds", Help: "Time from an event's acceptance to its commit.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
 		}),
+		lateness: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "attune_wakeup_lateness_seconds", Help: "Time from the instant a profile's wake-up was armed for to its handling; wake-ups that came to nothing are left out.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 2, 16),
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.decisions, m.commits, m.bytes, m.folded, m.unfolded, m.commitAge} {
+	for _, c := range []prometheus.Collector{m.records, m.decisions, m.commits, m.bytes, m.folded, m.unfolded, m.commitAge, m.lateness} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

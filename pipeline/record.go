@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime/debug"
+	"time"
 
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
@@ -91,9 +92,13 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 	if d.Sequence <= entry.profile.Applied {
 		return nil // the second belt: already applied
 	}
+	armed := entry.profile.Armed
 	result, err := p.run(entry.profile, e, d.Sequence)
 	if err != nil {
 		return err
+	}
+	if e.Type == event.Wake && armed != 0 && armed <= e.Accepted {
+		p.c.metrics.lateness.Observe(time.Since(armed.Time()).Seconds())
 	}
 	if entry.profile.Applied != d.Sequence {
 		return nil // a wake-up of a profile that is gone

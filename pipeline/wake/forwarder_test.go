@@ -17,7 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"attune/pipeline/bus"
-	"attune/pipeline/embedded/enginetest"
+	"attune/pipeline/embedded"
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
@@ -27,17 +27,29 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 20 * time.Second
 
 type rig struct {
-	t  *testing.T
-	js jetstream.JetStream
+	t    *testing.T
+	js   jetstream.JetStream
+	stop func()
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	conn, err := enginetest.NATS(t).Connect()
+	r := startRig(t, t.TempDir())
+	t.Cleanup(r.stop)
+	return r
+}
+
+// startRig starts the broker on what it has in the folder; stop ends it.
+func startRig(t *testing.T, dir string) *rig {
+	t.Helper()
+	server, err := embedded.StartNATS(t.Context(), embedded.NATSConfig{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(conn.Close)
+	conn, err := server.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
 	js, err := jetstream.New(conn)
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +59,7 @@ func newRig(t *testing.T) *rig {
 	if err := topology.Ensure(t.Context(), js, config); err != nil {
 		t.Fatal(err)
 	}
-	return &rig{t: t, js: js}
+	return &rig{t: t, js: js, stop: func() { conn.Close(); server.Close() }}
 }
 
 // forward runs the forwarder on partition 1 until stop is called.
