@@ -309,7 +309,14 @@ func (r *clusterRig) committed() (facts map[string]pipeline.Facts, epochs uint64
 		all.Changes = append(all.Changes, some.Changes...)
 		all.Decisions = append(all.Decisions, some.Decisions...)
 		facts[partition] = all
-		hashes[partition] = pipeline.RunningHash(hashes[partition], commit.Facts)
+		hash := pipeline.NewRunningHash(hashes[partition])
+		for record, err := range pipeline.Records(commit.Facts) {
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			hash.Add(record.Position, record.Data)
+		}
+		hashes[partition] = hash.Sum()
 		if string(hashes[partition]) != string(commit.Hash) {
 			r.t.Errorf("commit %d: the running hash is broken", sequenceOf(m))
 		}

@@ -56,7 +56,7 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 	var out []*message.Message
 	for i := range commit.Deliveries {
 		d := &commit.Deliveries[i]
-		if !s.send(before+len(out), &orderToSend{d, h.Delivery().Sequence*ordinalsPerCommit + uint64(i), event.At(h.Delivery.Stored)}) {
+		if !s.send(before+len(out), &orderToSend{d, h.Delivery().Sequence*ordinalsPerCommit + uint64(i), event.At(h.Delivery().Stored)}) {
 			continue
 		}
 		payload, err := json.Marshal(d)

@@ -82,6 +82,27 @@ func startNATS(ctx context.Context, c NATSConfig) (_ *NATS, err error) {
 		}
 	}()
 	remembered := loadPorts(c.Dir)
+	for range portAttempts {
+		var n *NATS
+		if n, err = serveNATS(ctx, c, remembered); err == nil {
+			n.lock = lock
+			return n, nil
+		}
+		if c.Port != 0 || !errors.Is(err, errPortTaken) {
+			return nil, err
+		}
+		delete(remembered, "nats")
+	}
+	return nil, err
+}
+
+// portAttempts bounds how often another port is picked because somebody took the one that had just been free.
+const portAttempts = 5
+
+// errPortTaken is returned when somebody began to listen on the port between its choice and the server's start.
+var errPortTaken = errors.New("somebody else took the port")
+
+func serveNATS(ctx context.Context, c NATSConfig, remembered ports) (*NATS, error) {
 	port, err := remembered.choose("nats", c.Port)
 	if err != nil {
 		return nil, err
@@ -106,9 +127,12 @@ func startNATS(ctx context.Context, c NATSConfig) (_ *NATS, err error) {
 	log := &natsLog{log: c.Log}
 	s.SetLoggerV2(log, false, false, false)
 	s.Start()
-	n := &NATS{server: s, lock: lock}
+	n := &NATS{server: s}
 	if err := n.ready(ctx, log); err != nil {
 		n.Close()
+		if portFree(port) != nil {
+			return nil, fmt.Errorf("%w %d: %w", errPortTaken, port, err)
+		}
 		return nil, err
 	}
 	return n, nil
@@ -149,6 +173,8 @@ func (n *NATS) Close() {
 	n.once.Do(func() {
 		n.server.Shutdown()
 		n.server.WaitForShutdown()
-		n.lock.Close()
+		if n.lock != nil {
+			n.lock.Close()
+		}
 	})
 }
