@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/fxamacker/cbor/v2"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	"attune/pipeline/event"
 )
@@ -97,23 +99,89 @@ func (c *CommitCodec) Decode(data []byte) (*Commit, error) {
 	return commit, nil
 }
 
-// AppendFacts encodes what one record stated after what is in buf; nothing stated adds nothing.
-func (c *CommitCodec) AppendFacts(buf []byte, f *Facts) ([]byte, error) {
-	if len(f.Events) == 0 && len(f.Changes) == 0 && len(f.Decisions) == 0 {
-		return buf, nil
+// The fields of one record's facts, in protobuf's wire format. The event is the log's own record, byte for byte:
+// most facts are one event, and to encode it anew cost more than to store it. Changes and decisions are rare.
+const (
+	factRecord    protowire.Number = 1
+	factCLV       protowire.Number = 2
+	factAlive     protowire.Number = 3
+	factSegment   protowire.Number = 4 // one each
+	factChanges   protowire.Number = 5 // CBOR
+	factDecisions protowire.Number = 6 // CBOR
+)
+
+// AppendFacts encodes what one record of the log stated after what is in buf; nothing stated adds nothing.
+func (c *CommitCodec) AppendFacts(buf, record []byte, f *Facts) ([]byte, error) {
+	for i := range f.Events { // one at most
+		e := &f.Events[i]
+		buf = protowire.AppendBytes(protowire.AppendTag(buf, factRecord, protowire.BytesType), record)
+		buf = protowire.AppendVarint(protowire.AppendTag(buf, factCLV, protowire.VarintType), protowire.EncodeZigZag(int64(e.CLV)))
+		buf = protowire.AppendFixed64(protowire.AppendTag(buf, factAlive, protowire.Fixed64Type), math.Float64bits(e.Alive))
+		for _, segment := range e.Segments {
+			buf = protowire.AppendString(protowire.AppendTag(buf, factSegment, protowire.BytesType), segment)
+		}
 	}
-	data, err := c.enc.Marshal(f)
-	if err != nil {
-		return buf, fmt.Errorf("encode facts: %w", err)
+	for _, part := range []struct {
+		field protowire.Number
+		some  bool
+		all   any
+	}{{factChanges, len(f.Changes) > 0, f.Changes}, {factDecisions, len(f.Decisions) > 0, f.Decisions}} {
+		if !part.some {
+			continue
+		}
+		data, err := c.enc.Marshal(part.all)
+		if err != nil {
+			return buf, fmt.Errorf("encode facts: %w", err)
+		}
+		buf = protowire.AppendBytes(protowire.AppendTag(buf, part.field, protowire.BytesType), data)
 	}
-	return append(buf, data...), nil
+	return buf, nil
 }
 
 // DecodeFacts reads the facts of one record.
 func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 	var f Facts
-	if err := c.dec.Unmarshal(r.Data, &f); err != nil {
-		return f, fmt.Errorf("decode facts of position %d: %w", r.Position, err)
+	e := Enriched{Position: r.Position, Segments: []string{}}
+	happened := false
+	for data := r.Data; len(data) > 0; {
+		field, kind, n := protowire.ConsumeTag(data)
+		size := -1
+		if n > 0 {
+			size = protowire.ConsumeFieldValue(field, kind, data[n:])
+		}
+		if size < 0 {
+			return f, fmt.Errorf("decode facts of position %d: %w", r.Position, errCutFacts)
+		}
+		value := data[n : n+size]
+		data = data[n+size:]
+		var err error
+		switch field {
+		case factRecord:
+			record, _ := protowire.ConsumeBytes(value)
+			happened = true
+			e.Event, err = event.Decode(record)
+		case factCLV:
+			clv, _ := protowire.ConsumeVarint(value)
+			e.CLV = event.Money(protowire.DecodeZigZag(clv))
+		case factAlive:
+			alive, _ := protowire.ConsumeFixed64(value)
+			e.Alive = math.Float64frombits(alive)
+		case factSegment:
+			segment, _ := protowire.ConsumeString(value)
+			e.Segments = append(e.Segments, segment)
+		case factChanges:
+			changes, _ := protowire.ConsumeBytes(value)
+			err = c.dec.Unmarshal(changes, &f.Changes)
+		case factDecisions:
+			decisions, _ := protowire.ConsumeBytes(value)
+			err = c.dec.Unmarshal(decisions, &f.Decisions)
+		}
+		if err != nil {
+			return f, fmt.Errorf("decode facts of position %d: %w", r.Position, err)
+		}
+	}
+	if happened {
+		f.Events = []Enriched{e}
 	}
 	return f, nil
 }

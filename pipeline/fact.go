@@ -5,18 +5,18 @@ import "attune/pipeline/event"
 // Facts are what the customer chain states about one record, or about several. They lie in the commits; each
 // carries the log position of the record that led to it, and the order within a kind is the order of the log.
 type Facts struct {
-	Events    []Enriched      `cbor:"1,keyasint,omitempty"`
-	Changes   []SegmentChange `cbor:"2,keyasint,omitempty"`
-	Decisions []Decision      `cbor:"3,keyasint,omitempty"`
+	Events    []Enriched
+	Changes   []SegmentChange
+	Decisions []Decision
 }
 
 // Enriched is an event with what was known of the customer right after it.
 type Enriched struct {
-	Event    event.Event `cbor:"1,keyasint"`
-	Position uint64      `cbor:"2,keyasint"`
-	CLV      event.Money `cbor:"3,keyasint,omitempty"`
-	Alive    float64     `cbor:"4,keyasint,omitempty"`
-	Segments []string    `cbor:"5,keyasint,omitempty"` // sorted
+	Event    event.Event
+	Position uint64
+	CLV      event.Money
+	Alive    float64
+	Segments []string // sorted
 }
 
 // SegmentChange is one flip of a membership.

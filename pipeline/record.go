@@ -103,7 +103,7 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 	if entry.profile.Applied != d.Sequence {
 		return nil // a wake-up of a profile that is gone
 	}
-	if err := p.state(d.Sequence, &result.Facts); err != nil {
+	if err := p.state(d, &result.Facts); err != nil {
 		return err
 	}
 	b := &p.batch
@@ -129,15 +129,15 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 }
 
 // state takes a record's facts into the batch and the running hash.
-func (p *partition) state(position uint64, f *Facts) error {
+func (p *partition) state(d bus.Delivery, f *Facts) error {
 	b := &p.batch
 	var err error
-	if b.encoded, err = p.c.commits.AppendFacts(b.encoded[:0], f); err != nil || len(b.encoded) == 0 {
+	if b.encoded, err = p.c.commits.AppendFacts(b.encoded[:0], d.Data, f); err != nil || len(b.encoded) == 0 {
 		return err
 	}
 	before := len(b.facts)
-	b.facts = AppendRecordFacts(b.facts, position, b.encoded)
-	p.hash.Add(position, b.encoded)
+	b.facts = AppendRecordFacts(b.facts, d.Sequence, b.encoded)
+	p.hash.Add(d.Sequence, b.encoded)
 	b.size += len(b.facts) - before
 	return nil
 }

@@ -117,19 +117,24 @@ func (r *rig) commit(from, count uint64) {
 		r.t.Fatal(err)
 	}
 	for sequence := from; sequence < from+count; sequence++ {
-		var facts pipeline.Facts
-		for range 3 {
-			facts.Events = append(facts.Events, pipeline.Enriched{Event: event.Event{ID: fmt.Sprint(sequence)}, Position: sequence})
-		}
-		encoded, err := commits.AppendFacts(nil, &facts)
+		e := event.Event{ID: fmt.Sprint(sequence)}
+		record, err := e.Encode()
 		if err != nil {
 			r.t.Fatal(err)
+		}
+		encoded, err := commits.AppendFacts(nil, record, &pipeline.Facts{Events: []pipeline.Enriched{{Event: e}}})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		var facts []byte
+		for range 3 {
+			facts = pipeline.AppendRecordFacts(facts, sequence, encoded)
 		}
 		state, err := profiles.Encode(&profile.Profile{ID: "p", Applied: sequence})
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		data, err := commits.Encode(&pipeline.Commit{Position: sequence, Facts: pipeline.AppendRecordFacts(nil, sequence, encoded), Profiles: []pipeline.ProfileState{{ID: "p", State: state}}})
+		data, err := commits.Encode(&pipeline.Commit{Position: sequence, Facts: facts, Profiles: []pipeline.ProfileState{{ID: "p", State: state}}})
 		if err != nil {
 			r.t.Fatal(err)
 		}

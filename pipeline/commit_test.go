@@ -1,0 +1,96 @@
+package pipeline_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"pgregory.net/rapid"
+
+	"attune/pipeline"
+	"attune/pipeline/event"
+)
+
+// randomFacts draws what one record can state, and the record.
+func randomFacts(t *rapid.T, position uint64) (record []byte, f pipeline.Facts) {
+	word := rapid.StringMatching(`[a-zäß"]{0,6}`)
+	e := event.Event{
+		ID: word.Draw(t, "id"), Type: event.Track, Name: word.Draw(t, "name"), Profile: "p", Accepted: 5, Occurred: 4,
+		Properties: event.Object(`{"price":"9.50"}`), Source: event.Source{Name: "s", Ordinal: 3},
+	}
+	record, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rapid.Bool().Draw(t, "event") {
+		f.Events = []pipeline.Enriched{{
+			Event: e, Position: position, CLV: event.Money(rapid.Int64().Draw(t, "clv")), Alive: rapid.Float64().Draw(t, "alive"),
+			Segments: rapid.SliceOfN(word, 0, 3).Draw(t, "segments"),
+		}}
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "changes") {
+		f.Changes = append(f.Changes, pipeline.SegmentChange{Segment: word.Draw(t, "segment"), Profile: "p", At: 5, Entered: rapid.Bool().Draw(t, "entered"), Reason: pipeline.BecauseTime, Position: position, Version: 2})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "decisions") {
+		f.Decisions = append(f.Decisions, pipeline.Decision{ID: word.Draw(t, "decision"), At: 5, Profile: "p", Campaign: "c", Outcome: pipeline.Fired, CLV: 7, Position: position})
+	}
+	return record, f
+}
+
+// What a commit holds of each record is what the chain stated, and the same facts give the same bytes.
+func TestFactsAreReadBack(t *testing.T) {
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var facts []byte
+		var want pipeline.Facts
+		for position := range rapid.Uint64Range(1, 5).Draw(t, "records") {
+			record, f := randomFacts(t, position)
+			encoded, err := codec.AppendFacts(nil, record, &f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again, err := codec.AppendFacts([]byte("x"), record, &f)
+			if err != nil || string(again) != "x"+string(encoded) {
+				t.Fatalf("encoded again: %x, %v; want x%x", again, err, encoded)
+			}
+			facts = pipeline.AppendRecordFacts(facts, position, encoded)
+			want.Events = append(want.Events, f.Events...)
+			want.Changes = append(want.Changes, f.Changes...)
+			want.Decisions = append(want.Decisions, f.Decisions...)
+		}
+		got, err := codec.Facts(&pipeline.Commit{Facts: facts})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatal(diff)
+		}
+	})
+}
+
+// Facts that are cut off or foreign are an error, never a panic.
+func FuzzDecodeFacts(f *testing.F) {
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		f.Fatal(err)
+	}
+	e := event.Event{ID: "e", Type: event.Track}
+	record, err := e.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	encoded, err := codec.AppendFacts(nil, record, &pipeline.Facts{
+		Events: []pipeline.Enriched{{Event: e, Segments: []string{"s"}}}, Changes: []pipeline.SegmentChange{{Segment: "s"}}, Decisions: []pipeline.Decision{{ID: "d"}},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(encoded)
+	f.Add([]byte{0x0a, 0xff})
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		_, _ = codec.DecodeFacts(pipeline.RecordFacts{Position: 1, Data: data})
+	})
+}
