@@ -82,8 +82,13 @@ func (b *bench) text(t testing.TB, sql string) string {
 
 func queryText(t testing.TB, config Config, sql string) string {
 	t.Helper()
+	return ask(t, queryDSN(t, config), sql)
+}
+
+func ask(t testing.TB, dsn, sql string) string {
+	t.Helper()
 	var out strings.Builder
-	if err := Query(t.Context(), queryDSN(t, config), sql, "TSVRaw", &out); err != nil {
+	if err := Query(t.Context(), dsn, sql, "TSVRaw", &out); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return strings.TrimSuffix(out.String(), "\n")

@@ -83,14 +83,8 @@ SELECT 'messages', count(), uniqExact(event_id) FROM messages UNION ALL
 SELECT 'decisions', count(), uniqExact(decision_id) FROM decisions UNION ALL
 SELECT 'segment_changes', count(), uniqExact(partition, sequence) FROM segment_changes UNION ALL
 SELECT 'profiles', count(), uniqExact(profile_id) FROM profiles FINAL UNION ALL
-SELECT 'rollup', sum(n), sum(n) FROM rollup
+SELECT 'rollup', sum(events), sum(events) FROM events_per_hour
 ) ORDER BY name`
-
-// withRollup hangs a roll-up on the events, as later migrations will.
-func (b *bench) withRollup(t *testing.T) {
-	b.exec(t, "CREATE TABLE "+b.database+".rollup (event String, n SimpleAggregateFunction(sum, UInt64)) ENGINE = AggregatingMergeTree ORDER BY event SETTINGS non_replicated_deduplication_window = 10000")
-	b.exec(t, "CREATE MATERIALIZED VIEW "+b.database+".rollup_mv TO "+b.database+".rollup AS SELECT event, count() AS n FROM "+b.database+".events GROUP BY event")
-}
 
 func countsOf(batches ...pipeline.SinkBatch) string {
 	var events, messages, decisions, changes int
@@ -116,7 +110,6 @@ func countsOf(batches ...pipeline.SinkBatch) string {
 
 func TestTheSameBatchCountsOnce(t *testing.T) {
 	b := setup(t)
-	b.withRollup(t)
 	first, second := numbered(1, 3000, 0, 1, 2), numbered(10, 3000, 0, 1)
 	for range 3 {
 		b.write(t, first)
@@ -134,7 +127,6 @@ func TestTheSameBatchCountsOnce(t *testing.T) {
 // A batch may be repeated after others came, and by another process: the token alone decides.
 func TestARepeatAfterARestartCountsOnce(t *testing.T) {
 	b := setup(t)
-	b.withRollup(t)
 	var all []pipeline.SinkBatch
 	for i := range 12 {
 		all = append(all, numbered(uint64(i+1)*10, 400, i%3, i%3+1))
@@ -168,7 +160,6 @@ func TestTheRangeIsTheName(t *testing.T) {
 
 func TestABrokenConnectionCountsOnce(t *testing.T) {
 	b := setup(t)
-	b.withRollup(t)
 	options, err := parseDSN(b.config.DSN)
 	if err != nil {
 		t.Fatal(err)
@@ -195,7 +186,6 @@ func TestABrokenConnectionCountsOnce(t *testing.T) {
 // The worst moment: the rows are stored and the reply is lost.
 func TestALostReplyCountsOnce(t *testing.T) {
 	b := setup(t)
-	b.withRollup(t)
 	options, err := parseDSN(b.config.DSN)
 	if err != nil {
 		t.Fatal(err)

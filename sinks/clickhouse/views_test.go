@@ -57,6 +57,7 @@ func TestViews(t *testing.T) {
 		{"SELECT * EXCEPT last_change FROM segment_health", "fans\t2\ttrue\t1\t1"},
 		{"SELECT step, event, customers, round(of_first, 3) FROM funnel", "1\tProduct Viewed\t2\t1\n2\tProduct Added\t2\t1\n3\tCheckout Started\t1\t0.5\n4\tOrder Completed\t1\t0.5"},
 		{"SELECT * FROM cohort_retention ORDER BY cohort, week", "2026-03-02\t0\t2\n2026-03-02\t3\t1"},
+		{"SELECT * FROM events_per_hour WHERE revenue != 0 ORDER BY hour, event", "2026-03-02 10:00:00\tOrder Completed\ttrack\tGBP\t1\t10.5\n2026-03-08 23:00:00\tOrder Completed\ttrack\t\t1\t1\n2026-03-23 00:00:00\tOrder Completed\ttrack\tGBP\t1\t7.25"},
 		{"SELECT * FROM attribution ORDER BY occurred", "e5\t2026-03-02 10:03:00.000\tp1\to1\t10.5\tGBP\tcart\td1\t2026-03-02 10:01:30.000"},
 	} {
 		if diff := cmp.Diff(test.want, b.text(t, test.sql)); diff != "" {
@@ -68,7 +69,7 @@ func TestViews(t *testing.T) {
 func TestViewsOfAnEmptyDatabase(t *testing.T) {
 	b := setup(t)
 	for view, want := range map[string]string{
-		"campaign_performance": "", "segment_health": "", "cohort_retention": "", "attribution": "",
+		"campaign_performance": "", "segment_health": "", "cohort_retention": "", "attribution": "", "events_per_hour": "",
 		"funnel": "1\tProduct Viewed\t0\t\\N\n2\tProduct Added\t0\t\\N\n3\tCheckout Started\t0\t\\N\n4\tOrder Completed\t0\t\\N",
 	} {
 		if got := b.text(t, "SELECT * FROM "+view); got != want {
@@ -97,6 +98,9 @@ func TestMoneyIsExact(t *testing.T) {
 	got, err := event.ParseMoney(b.text(t, "SELECT sum(revenue) FROM events"))
 	if err != nil || got != want {
 		t.Errorf("sum is %s (%v), want %s", got, err, want)
+	}
+	if rolled, err := event.ParseMoney(b.text(t, "SELECT revenue FROM events_per_hour WHERE currency = 'GBP'")); err != nil || rolled != want {
+		t.Errorf("the roll-up's sum is %s (%v), want %s", rolled, err, want)
 	}
 }
 

@@ -188,6 +188,68 @@ ORDER BY (event, toStartOfHour(occurred), profile_id, occurred)
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
 COMMENT 'Every event of the log, with what was known of the customer right after it; one row each';
 
+CREATE VIEW attune.events_per_hour
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour in which the events occurred; UTC',
+    `event` LowCardinality(String) COMMENT 'Name of the event (track), the page or the screen, as in events',
+    `type` LowCardinality(String) COMMENT 'track, identify, page, screen, group, alias or delivery',
+    `currency` LowCardinality(String) COMMENT 'Currency of revenue (ISO 4217), as the producer wrote it; empty: the events named none',
+    `events` UInt64 COMMENT 'Number of events, exact',
+    `revenue` Decimal(38, 4) COMMENT 'Sum of their revenue, exact, in main units of currency'
+)
+COMMENT 'Events and revenue of each hour, by event and currency; cheap however many events there are'
+AS SELECT
+    hour,
+    event,
+    type,
+    currency,
+    sum(events) AS events,
+    sum(revenue) AS revenue
+FROM attune.events_per_hour_sums AS s
+GROUP BY
+    hour,
+    event,
+    type,
+    currency;
+
+CREATE MATERIALIZED VIEW attune.events_per_hour_feed TO attune.events_per_hour_sums
+(
+    `hour` DateTime('UTC') COMMENT 'See events_per_hour_sums',
+    `event` LowCardinality(String) COMMENT 'See events_per_hour_sums',
+    `type` LowCardinality(String) COMMENT 'See events_per_hour_sums',
+    `currency` LowCardinality(String) COMMENT 'See events_per_hour_sums',
+    `events` UInt64 COMMENT 'See events_per_hour_sums',
+    `revenue` Decimal(38, 4) COMMENT 'See events_per_hour_sums'
+)
+COMMENT 'Adds each insert into events to events_per_hour_sums'
+AS SELECT
+    toStartOfHour(toDateTime(intDiv(toUnixTimestamp64Milli(least(greatest(occurred, toDateTime64('1970-01-01 00:00:00', 3, 'UTC')), toDateTime64('2106-02-07 06:00:00', 3, 'UTC'))), 1000), 'UTC')) AS hour,
+    event,
+    type,
+    currency,
+    count() AS events,
+    sum(revenue) AS revenue
+FROM attune.events
+GROUP BY
+    hour,
+    event,
+    type,
+    currency;
+
+CREATE TABLE attune.events_per_hour_sums
+(
+    `hour` DateTime('UTC') COMMENT 'Start of the hour in which the events occurred; UTC; before 1970 or after 2106 the nearest of these',
+    `event` LowCardinality(String) COMMENT 'Name of the event, as in events',
+    `type` LowCardinality(String) COMMENT 'Type of the event, as in events',
+    `currency` LowCardinality(String) COMMENT 'Currency of revenue, as in events',
+    `events` SimpleAggregateFunction(sum, UInt64) COMMENT 'Number of events: a sum over several rows',
+    `revenue` SimpleAggregateFunction(sum, Decimal(38, 4)) COMMENT 'Their revenue, exact, in main units of currency: a sum over several rows'
+)
+ENGINE = AggregatingMergeTree
+ORDER BY (event, hour, type, currency)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'What events_per_hour adds up; read that';
+
 CREATE VIEW attune.funnel
 (
     `step` UInt8 COMMENT '1 to 4',
