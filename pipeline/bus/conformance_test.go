@@ -80,7 +80,7 @@ func TestWatermillConformance(t *testing.T) {
 		GuaranteedOrderWithSingleSubscriber: true,
 		Persistent:                          true,
 		RequireSingleInstance:               true,
-		NewSubscriberReceivesOldMessages:    false,
-		ForceShort:                          true, // the long form refuses each message often, and each refusal has its growing pause,
+		NewSubscriberReceivesOldMessages:    false, // the suite means one of the same group: that one reads on where the group stands
+		ForceShort:                          true,  // the long form refuses each message often, and each refusal has its growing pause,
 	}, func(t *testing.T) (message.Publisher, message.Subscriber) { return group(t, "all") }, group)
 }
