@@ -44,9 +44,22 @@ func feed(ctx context.Context, js jetstream.JetStream, fed *atomic.Int64) (commi
 		b := numbered(i, 40, 0)
 		b.Parts[0].Profiles = nil
 		commit := pipeline.Commit{Epoch: 1, Position: i}
-		if commit.Facts, err = codec.EncodeFacts(&b.Parts[0].Facts); err != nil {
+		for _, e := range b.Parts[0].Facts.Events {
+			record, err := e.Event.Encode()
+			if err != nil {
+				return 0, err
+			}
+			facts, err := codec.AppendFacts(nil, record, &pipeline.Facts{Events: []pipeline.Enriched{e}})
+			if err != nil {
+				return 0, err
+			}
+			commit.Facts = pipeline.AppendRecordFacts(commit.Facts, e.Position, facts)
+		}
+		flips, err := codec.AppendFacts(nil, nil, &pipeline.Facts{Changes: b.Parts[0].Facts.Changes, Decisions: b.Parts[0].Facts.Decisions})
+		if err != nil {
 			return 0, err
 		}
+		commit.Facts = pipeline.AppendRecordFacts(commit.Facts, i, flips)
 		data, err := codec.Encode(&commit)
 		if err != nil {
 			return 0, err
