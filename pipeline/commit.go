@@ -35,6 +35,8 @@ type Commit struct {
 	Folded uint64 `cbor:"11,keyasint,omitempty"`
 	// Hash is the running hash over the facts of this partition, from its first record on.
 	Hash []byte `cbor:"12,keyasint,omitempty"`
+	// After is the position of the commit before this one.
+	After uint64 `cbor:"13,keyasint,omitempty"`
 }
 
 // WakeUp asks for a profile to be looked at again at an instant. It is a hint: what is owed by then is run

@@ -21,6 +21,7 @@ type committer struct {
 	number  int
 	subject string
 	cache   *cache
+	tracer  *tracer
 	wave    *bus.Wave
 	units   chan unit
 	failing chan struct{} // closed at the first failure
@@ -35,6 +36,7 @@ type committer struct {
 
 // unit is one encoded commit; without data there is nothing to store, only to acknowledge after what was before.
 type unit struct {
+	commit *Commit // its maps have moved on
 	data   []byte
 	dirty  []*entry
 	states []ProfileState
@@ -93,7 +95,11 @@ func (c *committer) store(ctx context.Context, u unit) error {
 		return err
 	}
 	c.cache.committed(u.dirty, u.states, sequence)
-	// Only now: whoever sees the sequence must see its profiles as not folded, or a mark would pass them.
+	if err := c.tracer.stored(sequence, u.commit); err != nil {
+		return err
+	}
+	// Only now: whoever sees the sequence must see its profiles as not folded, or a mark would pass them, and its trail as
+	// not stored, or it would be purged.
 	c.stored(sequence, len(u.data))
 	c.c.metrics.commits.Inc()
 	c.c.metrics.bytes.Add(float64(len(u.data)))

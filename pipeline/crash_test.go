@@ -143,6 +143,7 @@ func (r *rig) compare() {
 		want.Events = append(want.Events, result.Facts.Events...)
 		want.Changes = append(want.Changes, result.Facts.Changes...)
 	}
+	var traces []pipeline.Trace
 	hash := pipeline.NewRunningHash(nil)
 	var before storedCommit
 	for i, c := range r.commits() {
@@ -157,6 +158,7 @@ func (r *rig) compare() {
 				r.t.Fatal(err)
 			}
 			hash.Add(record.Position, record.Data)
+			traces = append(traces, pipeline.Trace{Position: record.Position, Sum: pipeline.Checksum(record)})
 		}
 		if string(hash.Sum()) != string(c.Hash) {
 			r.t.Errorf("commit %d: the running hash is broken", c.sequence)
@@ -170,9 +172,42 @@ func (r *rig) compare() {
 	if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 		r.t.Errorf("facts (%d events, want %d): %.3000s", len(got.Events), len(want.Events), diff)
 	}
+	end, trail := r.trail()
+	if diff := cmp.Diff(traces, trail, cmpopts.EquateEmpty()); diff != "" {
+		r.t.Errorf("the trail (%d records, want %d): %.3000s", len(trail), len(traces), diff)
+	}
+	if end.To != before.Position || string(end.Hash) != string(before.Hash) {
+		r.t.Errorf("the trail ends at position %d with the hash %x, the commits at %d with %x", end.To, end.Hash, before.Position, before.Hash)
+	}
 	if diff := cmp.Diff(profiles, r.profiles(), cmpopts.EquateEmpty()); diff != "" {
 		r.t.Errorf("profiles: %.3000s", diff)
 	}
+}
+
+// trail reads what is kept of the commits, and its last part.
+func (r *rig) trail() (end pipeline.Trail, all []pipeline.Trace) {
+	r.t.Helper()
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, m := range r.stored(topology.Trails, topology.Subject(topology.Trails, 0)) {
+		next, err := codec.DecodeTrail(m.Data)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if next.After != end.To || next.To <= next.After || next.Commit <= end.Commit {
+			r.t.Errorf("a trail of the positions after %d up to %d (commit %d) follows one that ends at %d (commit %d)", next.After, next.To, next.Commit, end.To, end.Commit)
+		}
+		for trace, err := range next.All() {
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			all = append(all, trace)
+		}
+		end = *next
+	}
+	return end, all
 }
 
 // flow appends events of many people, some of them twice, and returns how many there are; begun tells how far
@@ -432,12 +467,15 @@ func TestCustomerPurgesWhatNobodyNeeds(t *testing.T) {
 	last := all[len(all)-1].sequence
 	pass("swift", last)
 	pass("slow", 3)
-	eventually(t, "commits are purged", func() bool { return r.commits()[0].sequence > 1 })
+	eventually(t, "commits are purged", func() bool { return r.commits()[0].sequence > 3 })
 	if first := r.commits()[0].sequence; first != 4 {
 		t.Errorf("the oldest commit is %d, though the slow reader stands at 3", first)
 	}
 	pass("slow", last)
 	eventually(t, "only the last commit is left", func() bool { return len(r.commits()) == 1 })
+	if end, traces := r.trail(); end.To != 200 || len(traces) != 200 {
+		t.Errorf("%d records up to position %d have a trail, want 200", len(traces), end.To)
+	}
 	if left := r.commits(); left[0].sequence != last || left[0].Position != 200 {
 		t.Errorf("commit %d is left, want %d", left[0].sequence, last)
 	}

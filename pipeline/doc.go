@@ -7,7 +7,9 @@
 // the next epoch, reads on from the position of the last one, and stores what a batch of records led to as one
 // Commit: facts, what leaves the partition, the profiles and the position, by compare-and-set on the
 // partition's subject. It is stored or it is not; a former owner's commit fails there. Profiles are folded into
-// their bucket in the background, and commits go when they are folded and every reader has passed them.
+// their bucket in the background, and commits go when they are folded, every reader has passed them and their
+// Trail is stored: what stays of them as long as the log, so that a replay (pipeline/replay) can say where a run
+// of the same log parts from what was stated.
 //
 // Relay publishes what leaves a partition, SinkReader hands the facts to a Sink, RawLog takes calls in. What
 // appends to the log numbers its records (SourceSession), so that each is applied once without a window:

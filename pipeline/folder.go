@@ -27,6 +27,7 @@ type folder struct {
 	cache     *cache
 	bucket    *state.Bucket
 	committer *committer
+	tracer    *tracer
 
 	once   sync.Once
 	stop   chan struct{}
@@ -50,15 +51,20 @@ func (f *folder) run(ctx context.Context) {
 		if f.committer.failed() != nil {
 			return // the partition is lost: its new owner folds
 		}
-		if err := f.round(ctx); err != nil {
+		if err := f.round(ctx, ending); err != nil {
 			f.c.config.Log.Warn("fold profiles", "partition", f.number, "error", err)
 		}
 	}
 }
 
-// round folds what was committed before it began. What changes meanwhile waits for the next one: under load there
+func (f *folder) round(ctx context.Context, ending bool) error {
+	traced := f.tracer.round(ctx, ending) // what has no trail is not purged
+	return errors.Join(traced, f.fold(ctx), f.purge(ctx))
+}
+
+// fold writes what was committed before it began. What changes meanwhile waits for the next round: under load there
 // would be no end to it.
-func (f *folder) round(ctx context.Context) error {
+func (f *folder) fold(ctx context.Context) error {
 	upTo := f.committer.lighten()
 	for {
 		folds := f.cache.toFold(foldBatch, upTo)
@@ -71,7 +77,7 @@ func (f *folder) round(ctx context.Context) error {
 		f.c.metrics.folded.Add(float64(len(folds)))
 	}
 	f.c.metrics.unfolded.WithLabelValues(strconv.Itoa(f.number)).Set(float64(f.cache.unfolded()))
-	return f.purge(ctx)
+	return nil
 }
 
 // write stores the profiles with compare-and-set. A conflict means that the bucket's revision was not known,
@@ -150,6 +156,7 @@ func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]
 func (f *folder) purge(ctx context.Context) error {
 	last := f.committer.confirmed()
 	upTo, _ := f.cache.mark(last)
+	upTo = min(upTo, f.tracer.settled(last))
 	if min(upTo+1, last) <= f.purged {
 		return nil
 	}

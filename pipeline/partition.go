@@ -23,6 +23,7 @@ type partition struct {
 	// Of the subscriber's goroutine: the speculative state after the records handled so far.
 	epoch    uint64
 	position uint64
+	after    uint64 // the position of the newest commit
 	sources  map[string]uint64
 	controls map[string]event.ControlRecord
 	chain    *Chain
@@ -116,7 +117,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 		return err
 	}
 	commit := Commit{
-		Epoch: p.epoch, Position: p.position, Sources: p.sources, Controls: p.controls,
+		Epoch: p.epoch, After: p.after, Position: p.position, Sources: p.sources, Controls: p.controls,
 		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash.Sum(),
 	}
 	for _, e := range b.dirty {
@@ -132,6 +133,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	if err != nil {
 		return err
 	}
+	p.after = p.position
 	p.cache.pin(b.dirty)
 	if err := p.c.config.faults.at(commitEncoded); err != nil {
 		return err
@@ -139,7 +141,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	for _, d := range b.decisions {
 		p.c.metrics.decisions.WithLabelValues(d.Campaign, string(d.Outcome), d.Reason).Inc()
 	}
-	return p.committer.submit(ctx, unit{data: data, dirty: b.dirty, states: commit.Profiles, ack: ack, oldest: b.oldest})
+	return p.committer.submit(ctx, unit{commit: &commit, data: data, dirty: b.dirty, states: commit.Profiles, ack: ack, oldest: b.oldest})
 }
 
 // Close stores what was submitted, folds and lets go.

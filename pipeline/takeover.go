@@ -55,11 +55,11 @@ func (p *partition) claim(ctx context.Context) (unfolded int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	p.epoch, p.position, p.hash = claim.Epoch, claim.Position, NewRunningHash(claim.Hash)
+	p.epoch, p.position, p.after, p.hash = claim.Epoch, claim.Position, claim.Position, NewRunningHash(claim.Hash)
 	maps.Copy(p.sources, claim.Sources)
 	maps.Copy(p.controls, claim.Controls)
 	p.cache.stored(claim.Folded)
-	p.committer = &committer{c: p.c, subject: subject, last: sequence, cache: p.cache, number: p.number}
+	p.committer = &committer{c: p.c, subject: subject, last: sequence, cache: p.cache, tracer: newTracer(p.c, p.number, sequence), number: p.number}
 	if err := p.readTail(ctx, subject, claim.Mark, sequence); err != nil {
 		return 0, fmt.Errorf("read commits above the mark %d: %w", claim.Mark, err)
 	}
@@ -97,7 +97,7 @@ func (p *partition) tryClaim(ctx context.Context, subject string) (claim Commit,
 		p.loaded = inForce
 	}
 	claim = Commit{
-		Epoch: last.Epoch + 1, Position: last.Position, Sources: last.Sources, Controls: last.Controls,
+		Epoch: last.Epoch + 1, After: last.Position, Position: last.Position, Sources: last.Sources, Controls: last.Controls,
 		Mark: last.Mark, Folded: last.Folded, Hash: last.Hash,
 	}
 	data, err := p.c.commits.Encode(&claim)
@@ -180,7 +180,7 @@ func (p *partition) start(ctx context.Context) error {
 	background, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p.ended = cancel
 	p.committer.start(wave)
-	p.folder = &folder{c: p.c, number: p.number, cache: p.cache, bucket: writes, committer: p.committer, stop: make(chan struct{})}
+	p.folder = &folder{c: p.c, number: p.number, cache: p.cache, bucket: writes, committer: p.committer, tracer: p.committer.tracer, stop: make(chan struct{})}
 	p.work.Add(2)
 	go func() { defer p.work.Done(); p.committer.run(background) }()
 	go func() { defer p.work.Done(); p.folder.run(background) }()

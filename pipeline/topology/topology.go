@@ -46,6 +46,7 @@ const (
 	Raw        = "RAW"        // calls as they came, until they are normalized
 	Events     = "EVENTS"     // the log: one ordered subject per partition
 	Commits    = "COMMITS"    // what the customer chain committed, one subject per partition
+	Trails     = "TRAIL"      // what a replay compares with when the commits are purged, one subject per partition
 	Outbox     = "OUTBOX"     // deliveries to be made, one subject per destination
 	Wakeups    = "WAKE"       // scheduled wake-ups and the due ones on their way to the log
 	DeadLetter = "DEADLETTER" // what could not be used, with its reason
@@ -185,6 +186,8 @@ func StreamConfigs(c Config) []jetstream.StreamConfig {
 	events.MaxAge = c.EventsAge
 	events.Metadata = map[string]string{partitionsKey: strconv.Itoa(c.Partitions)}
 	commits := base(Commits, "commits of the customer chain, one subject per partition", Commits+".*")
+	trails := base(Trails, "what the commits stated, in short, for replays", Trails+".*")
+	trails.MaxAge = c.EventsAge
 	outbox := base(Outbox, "deliveries to be made, one subject per destination", Outbox+".*")
 	outbox.MaxMsgsPerSubject, outbox.DiscardNewPerSubject = c.OutboxMessages, true
 	wake := base(Wakeups, "scheduled and due wake-ups", Wakeups+".at.>", Wakeups+".due.*")
@@ -194,7 +197,7 @@ func StreamConfigs(c Config) []jetstream.StreamConfig {
 	wake.AllowRollup = true
 	dead := base(DeadLetter, "what could not be used, with its reason", DeadLetter+".*")
 	dead.MaxAge, dead.MaxBytes = c.DeadLetterAge, c.DeadLetterBytes
-	return []jetstream.StreamConfig{raw, events, commits, outbox, wake, dead}
+	return []jetstream.StreamConfig{raw, events, commits, trails, outbox, wake, dead}
 }
 
 // deliveriesAge is longer than a delivery may wait: its record is what keeps a mail from being sent twice.
