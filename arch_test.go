@@ -42,9 +42,9 @@ func importLaws() []law {
 			},
 		},
 		{
-			"pipeline-parts-stand-alone", "what the runner is made of must not need the runner; only the forwarder of wake-ups and the test kit build on it",
+			"pipeline-parts-stand-alone", "what the runner is made of must not need the runner; only the forwarder of wake-ups, a replay of what it did and the test kit build on it",
 			func(from, to string) bool {
-				return to == "pipeline" && strings.HasPrefix(from, "pipeline/") && !within(from, "pipeline/wake", "pipeline/pipetest")
+				return to == "pipeline" && strings.HasPrefix(from, "pipeline/") && !within(from, "pipeline/wake", "pipeline/replay", "pipeline/pipetest")
 			},
 		},
 		{
@@ -293,6 +293,7 @@ func TestImportLaws(t *testing.T) {
 		{"pipeline/bus", "pipeline", "pipeline-parts-stand-alone"},
 		{"pipeline/embedded/enginetest", "pipeline", "pipeline-parts-stand-alone"},
 		{"pipeline/wake", "pipeline", ""},
+		{"pipeline/replay", "pipeline", ""},
 		{"pipeline/pipetest", "pipeline", ""},
 
 		{"stages/segment", "stages/enrich", "no-sibling-stage"},

@@ -5,29 +5,29 @@ import "attune/pipeline/event"
 // Facts are what the customer chain states about one record, or about several. They lie in the commits; each
 // carries the log position of the record that led to it, and the order within a kind is the order of the log.
 type Facts struct {
-	Events    []Enriched
-	Changes   []SegmentChange
-	Decisions []Decision
+	Events    []Enriched      `json:"events,omitempty"`
+	Changes   []SegmentChange `json:"changes,omitempty"`
+	Decisions []Decision      `json:"decisions,omitempty"`
 }
 
 // Enriched is an event with what was known of the customer right after it.
 type Enriched struct {
-	Event    event.Event
-	Position uint64
-	CLV      event.Money
-	Alive    float64
-	Segments []string // sorted
+	Event    event.Event `json:"event"`
+	Position uint64      `json:"position"`
+	CLV      event.Money `json:"clv,omitempty"`
+	Alive    float64     `json:"alive,omitempty"`
+	Segments []string    `json:"segments,omitempty"` // sorted
 }
 
 // SegmentChange is one flip of a membership.
 type SegmentChange struct {
-	Segment  string        `cbor:"1,keyasint"`
-	Profile  string        `cbor:"2,keyasint"`
-	At       event.Instant `cbor:"3,keyasint"`
-	Entered  bool          `cbor:"4,keyasint"`
-	Reason   string        `cbor:"5,keyasint"` // one of the Because constants
-	Position uint64        `cbor:"6,keyasint"`
-	Version  uint64        `cbor:"7,keyasint"` // of the definitions
+	Segment  string        `cbor:"1,keyasint" json:"segment"`
+	Profile  string        `cbor:"2,keyasint" json:"profile"`
+	At       event.Instant `cbor:"3,keyasint" json:"at"`
+	Entered  bool          `cbor:"4,keyasint" json:"entered"`
+	Reason   string        `cbor:"5,keyasint" json:"reason"` // one of the Because constants
+	Position uint64        `cbor:"6,keyasint" json:"position"`
+	Version  uint64        `cbor:"7,keyasint" json:"version"` // of the definitions
 }
 
 // Why a membership flipped.
@@ -53,20 +53,20 @@ const (
 // Decision is what a campaign decided about one customer, once. Its ID is derived from profile, campaign, key
 // and the log position of its cause, so the same log gives the same ids.
 type Decision struct {
-	ID          string        `cbor:"1,keyasint"`
-	At          event.Instant `cbor:"2,keyasint"`
-	Profile     string        `cbor:"3,keyasint"`
-	Campaign    string        `cbor:"4,keyasint"`
-	Key         string        `cbor:"5,keyasint,omitempty"`
-	Outcome     Outcome       `cbor:"6,keyasint"`
-	Reason      string        `cbor:"7,keyasint,omitempty"` // why not: snake_case, one of the stage's own
-	Detail      string        `cbor:"8,keyasint,omitempty"` // for people; holds no personal field
-	Cause       string        `cbor:"9,keyasint,omitempty"` // id of the event that triggered it
-	Position    uint64        `cbor:"10,keyasint"`          // of the record at which it was decided
-	Version     uint64        `cbor:"11,keyasint"`          // of the definitions
-	CLV         event.Money   `cbor:"12,keyasint,omitempty"`
-	Destination string        `cbor:"13,keyasint,omitempty"`
-	Template    string        `cbor:"14,keyasint,omitempty"`
+	ID          string        `cbor:"1,keyasint" json:"id"`
+	At          event.Instant `cbor:"2,keyasint" json:"at"`
+	Profile     string        `cbor:"3,keyasint" json:"profile"`
+	Campaign    string        `cbor:"4,keyasint" json:"campaign"`
+	Key         string        `cbor:"5,keyasint,omitempty" json:"key,omitempty"`
+	Outcome     Outcome       `cbor:"6,keyasint" json:"outcome"`
+	Reason      string        `cbor:"7,keyasint,omitempty" json:"reason,omitempty"` // why not: snake_case, one of the stage's own
+	Detail      string        `cbor:"8,keyasint,omitempty" json:"detail,omitempty"` // for people; holds no personal field
+	Cause       string        `cbor:"9,keyasint,omitempty" json:"cause,omitempty"`  // id of the event that triggered it
+	Position    uint64        `cbor:"10,keyasint" json:"position"`                  // of the record at which it was decided
+	Version     uint64        `cbor:"11,keyasint" json:"version"`                   // of the definitions
+	CLV         event.Money   `cbor:"12,keyasint,omitempty" json:"clv,omitempty"`
+	Destination string        `cbor:"13,keyasint,omitempty" json:"destination,omitempty"`
+	Template    string        `cbor:"14,keyasint,omitempty" json:"template,omitempty"`
 }
 
 // Delivery is the order to send one mail. It carries everything that rendering needs by value; personal

@@ -32,7 +32,7 @@ func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error 
 	case e.Source.Name == "" || e.Type != event.Control && e.Profile == "":
 		p.park(d, "no_source", errors.New("a record of the log needs its source and its profile: publish calls to attune.events.<key> instead"))
 		outcome = "parked"
-	case !p.news(e.Source):
+	case !e.Source.News(p.sources[e.Source.Name]):
 		outcome = "repeated"
 	case e.Type == event.Control:
 		if err := p.control(ctx, e.Control); err != nil {
@@ -54,12 +54,6 @@ func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error 
 	p.position = d.Sequence
 	p.c.metrics.records.WithLabelValues(outcome).Inc()
 	return nil
-}
-
-// news tells whether a record is neither a repeat nor ahead of one that was lost on the way.
-func (p *partition) news(s event.Source) bool {
-	highest := p.sources[s.Name]
-	return s.Ordinal > highest && s.After <= highest
 }
 
 func (p *partition) note(s event.Source) {

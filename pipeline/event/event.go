@@ -86,3 +86,7 @@ func (e *Event) CountName() string {
 	}
 	return ""
 }
+
+// News tells whether the record is neither a repeat nor ahead of one that was lost on the way, given the highest
+// ordinal of its source that was applied.
+func (s Source) News(highest uint64) bool { return s.Ordinal > highest && s.After <= highest }
