@@ -17,6 +17,8 @@ const (
 	commitStored                 // it is confirmed, which nobody has noted
 	commitNoted                  // it is noted, its input not acknowledged
 	inputAcked                   // its input is acknowledged
+	trailBegun                   // a trail is about to be stored
+	trailStored                  // it is stored, which nobody has noted
 	foldBegun                    // profiles are about to be written to the bucket
 	foldWritten                  // they are written, which nobody has noted
 	foldConflicted               // some were refused, the bucket's copies not read
@@ -37,6 +39,7 @@ func (p point) String() string {
 		claimBegun: "claim begun", claimRead: "claim read", claimStored: "claim stored", tailRead: "tail read", claimed: "claimed",
 		profilesRead: "profiles read", batchComputed: "batch computed", commitEncoded: "commit encoded", commitSent: "commit sent",
 		commitStored: "commit stored", commitNoted: "commit noted", inputAcked: "input acked",
+		trailBegun: "trail begun", trailStored: "trail stored",
 		foldBegun: "fold begun", foldWritten: "fold written", foldConflicted: "fold conflicted", foldResolved: "fold resolved",
 		foldNoted: "fold noted", purgeBegun: "purge begun", purged: "purged",
 		rangeCollected: "range collected", rangeJournalled: "range journalled", rangeWritten: "range written", rangeAcked: "range acked",

@@ -145,9 +145,15 @@ func (t *tracer) store(ctx context.Context, n int) error {
 	if err != nil {
 		return err
 	}
+	if err := t.c.config.faults.at(trailBegun); err != nil {
+		return err
+	}
 	ack, err := t.c.config.JetStream.Publish(ctx, t.subject, data, jetstream.WithExpectLastSequencePerSubject(t.last))
 	if err != nil {
 		return fmt.Errorf("store the trail up to position %d: %w", trail.To, err)
+	}
+	if err := t.c.config.faults.at(trailStored); err != nil {
+		return err
 	}
 	if trail.After > t.newest.To {
 		t.c.config.Log.Warn("the trail has a hole, what it held can't be compared by a replay", "partition", t.number, "after", t.newest.To, "to", trail.After)
