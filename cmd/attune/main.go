@@ -35,6 +35,7 @@ type commands struct {
 	Test       testCommand       `cmd:"" help:"Run a workspace's scenarios in virtual time."`
 	Apply      applyCommand      `cmd:"" help:"Bring a workspace into force."`
 	Deadletter deadletterCommand `cmd:"" name:"deadletter" help:"Look at what could not be used, and try it again."`
+	Replay     replayCommand     `cmd:"" help:"Run the log again, and compare with what was recorded."`
 	SQL        sqlCommand        `cmd:"" name:"sql" help:"Run a query against ClickHouse."`
 	Config     configCommand     `cmd:"" help:"Show the effective configuration and where each value comes from."`
 	Version    versionCommand    `cmd:"" help:"Show the version."`
