@@ -56,7 +56,7 @@ func (w *wire) step(s *pipeline.Step) *pipeline.Step {
 		}
 		over.Event = &e
 	}
-	stated, err := w.commits.AppendFacts(nil, &pipeline.Facts{Changes: s.Changes, Decisions: s.Decisions})
+	stated, err := w.commits.AppendFacts(nil, nil, &pipeline.Facts{Changes: s.Changes, Decisions: s.Decisions})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -202,7 +202,11 @@ func run(t *testing.T, w *wire, c *pipeline.Chain, p *profile.Profile, e event.E
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := w.commits.AppendFacts(nil, &r.Facts)
+	record, err := e.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := w.commits.AppendFacts(nil, record, &r.Facts)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -140,7 +140,7 @@ func (c *CommitCodec) AppendFacts(buf, record []byte, f *Facts) ([]byte, error) 
 	return buf, nil
 }
 
-// DecodeFacts reads the facts of one record.
+// DecodeFacts reads the facts of one record. An event's objects are parts of its data, which must not change any more.
 func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 	var f Facts
 	e := Enriched{Position: r.Position, Segments: []string{}}

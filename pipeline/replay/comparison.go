@@ -184,6 +184,7 @@ func (c *comparison) differ(facts pipeline.RecordFacts, o *outcome, was *record,
 }
 
 func (c *comparison) decode(r pipeline.RecordFacts) (*pipeline.Facts, error) {
+	r.Data = bytes.Clone(r.Data) // what is decoded are parts of it, and the next record's facts will overwrite it
 	f, err := c.codec.DecodeFacts(r)
 	return &f, err
 }

@@ -130,7 +130,7 @@ func (m *machine) step(d bus.Delivery, o *outcome) error {
 	o.unknown = o.event.Type == event.Wake && p.Applied == 0
 	result, err := m.run(p, &o.event, d.Sequence)
 	if err == nil {
-		o.data, err = m.commits.AppendFacts(m.encoded[:0], &result.Facts)
+		o.data, err = m.commits.AppendFacts(m.encoded[:0], d.Data, &result.Facts)
 	}
 	if err != nil {
 		o.parked, o.data = true, nil
