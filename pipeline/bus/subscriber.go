@@ -198,8 +198,10 @@ func (s *Subscriber) handle(ctx context.Context, session Session, puller *Puller
 // and returns how many.
 func (s *Subscriber) handOver(ctx context.Context, all *HandOver, out chan<- *message.Message) (int, error) {
 	if s.config.Whole {
-		err := offer(ctx, all, out)
-		return all.Done, err
+		if err := offer(ctx, all, out); err != nil {
+			return 0, err // its handler may still be at work
+		}
+		return all.Done, nil
 	}
 	err := all.Each(func(Delivery, any) error {
 		return offer(ctx, &HandOver{Batch: all.Batch[all.Done : all.Done+1], Values: all.Values[all.Done : all.Done+1], Session: all.Session}, out)

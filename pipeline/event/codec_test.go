@@ -61,29 +61,28 @@ func FuzzDecode(f *testing.F) {
 // strange texts name a field in a way that nobody writes: twice, in other letters or escaped. encoding/json merges
 // and folds such names.
 func strange(data []byte) bool {
-	known := map[string]bool{}
-	var odd bool
-	var look func(o Object)
-	look = func(o Object) {
-		known = map[string]bool{}
-		o.Fields(func(name string, v Value) bool {
-			lower := strings.ToLower(name)
-			odd = odd || known[lower] || lower != name || strings.ContainsAny(name, "ſK")
-			known[lower] = true
-			return true
-		})
-		odd = odd || bytes.Contains(o, []byte(`\u`))
-	}
 	o, err := ParseObject(bytes.Clone(data))
 	if err != nil {
 		return false
 	}
-	look(o)
+	odd := strangeFields(o)
 	for _, name := range []string{"source", "control", "consent"} {
 		if inner, ok := o.Get(name).Object(); ok {
-			look(inner)
+			odd = odd || strangeFields(inner)
 		}
 	}
+	return odd
+}
+
+func strangeFields(o Object) bool {
+	odd := bytes.Contains(o, []byte(`\u`))
+	known := map[string]bool{}
+	o.Fields(func(name string, _ Value) bool {
+		lower := strings.ToLower(name)
+		odd = odd || known[lower] || lower != name || strings.ContainsAny(name, "ſK")
+		known[lower] = true
+		return true
+	})
 	return odd
 }
 

@@ -157,7 +157,7 @@ func (r *rig) flow(count int) (last uint64) {
 		}
 		switch chance.IntN(20) {
 		case 0:
-			last = r.publish(e) // and again below
+			r.publish(e) // and again below
 		case 1:
 			e.Type, e.Name, e.ID = event.Wake, "", ""
 		case 2:
@@ -535,7 +535,6 @@ func TestReplayNeedsTheBeginning(t *testing.T) {
 	if _, err := r.js.UpdateStream(t.Context(), aged); err != nil {
 		t.Fatal(err)
 	}
-	last := uint64(0)
 	eventually(t, "the log has aged out", func() bool {
 		info, err := r.stream(topology.Events).Info(t.Context())
 		return err == nil && info.State.Msgs == 0
@@ -552,8 +551,7 @@ func TestReplayNeedsTheBeginning(t *testing.T) {
 		t.Fatal(err)
 	}
 	stop := r.work(nil)
-	last = r.flow(50)
-	r.wait(last)
+	r.wait(r.flow(50))
 	stop()
 	if report, _ := r.replay(state); !report.Equal() || report.Facts < 30 || report.Missing != 0 {
 		t.Errorf("from the snapshot: %+v, first %+v", report, report.First)
