@@ -83,4 +83,5 @@ type Delivery struct {
 	Data        event.Object  `cbor:"9,keyasint" json:"data"`    // {"event": {...}, "customer": {...}, "campaign": "..."}
 	Decided     event.Instant `cbor:"10,keyasint" json:"decided"`
 	NotAfter    event.Instant `cbor:"11,keyasint" json:"not_after"`
+	Trace       string        `cbor:"12,keyasint,omitempty" json:"trace,omitempty"` // of the call that led to it
 }

@@ -248,7 +248,7 @@ func (s *relaySession) end(o *orderToSend) (*nats.Msg, error) {
 	}
 	e := event.Event{
 		ID: "delivery-" + d.Decision, Type: event.Delivery, Name: "Delivery", Profile: d.Profile,
-		Occurred: o.at, Accepted: o.at, Properties: properties, Source: s.Source(s.partition, o.ordinal),
+		Occurred: o.at, Accepted: o.at, Properties: properties, Trace: d.Trace, Source: s.Source(s.partition, o.ordinal),
 	}
 	data, err := e.Encode()
 	if err != nil {

@@ -111,6 +111,9 @@ func rawMessage(r *event.Raw) *nats.Msg {
 	if r.Historical {
 		m.Header.Set(event.HeaderHistorical, strconv.FormatBool(true))
 	}
+	if r.Trace != "" {
+		m.Header.Set(event.HeaderTrace, r.Trace)
+	}
 	return m
 }
 

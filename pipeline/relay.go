@@ -63,7 +63,11 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 		if err != nil {
 			return nil, fmt.Errorf("relay: delivery %s: %w", d.Decision, err)
 		}
-		out = append(out, produce(m, topology.Subject(topology.Outbox, d.Destination), d.Decision, payload))
+		order := produce(m, topology.Subject(topology.Outbox, d.Destination), d.Decision, payload)
+		if d.Trace != "" {
+			order.Metadata[event.HeaderTrace] = d.Trace
+		}
+		out = append(out, order)
 	}
 	for _, w := range commit.Wakes {
 		wake := produce(m, topology.ScheduleSubject(s.partition, commit.Epoch, w.Profile), "", []byte(w.Profile))

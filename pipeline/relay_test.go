@@ -53,7 +53,7 @@ func TestRelayPublishesWhatLeavesThePartition(t *testing.T) {
 	const count = 10
 	var want []pipeline.Delivery
 	for i := range uint64(count) {
-		d := pipeline.Delivery{Decision: fmt.Sprint("d", i), Destination: "mail", Data: event.Object(`{"a":"b"}`), Decided: 7, NotAfter: 9}
+		d := pipeline.Delivery{Trace: fmt.Sprint("trace", i), Decision: fmt.Sprint("d", i), Destination: "mail", Data: event.Object(`{"a":"b"}`), Decided: 7, NotAfter: 9}
 		want = append(want, d)
 		data, err := codec.Encode(&pipeline.Commit{
 			Epoch: 3, Deliveries: []pipeline.Delivery{d},
@@ -83,6 +83,9 @@ func TestRelayPublishesWhatLeavesThePartition(t *testing.T) {
 		var d pipeline.Delivery
 		if err := json.Unmarshal(m.Data, &d); err != nil {
 			t.Fatal(err)
+		}
+		if trace := m.Header.Get(event.HeaderTrace); trace != d.Trace {
+			t.Errorf("%s travels with the trace %q, want %q", d.Decision, trace, d.Trace)
 		}
 		got = append(got, d)
 	}

@@ -72,6 +72,8 @@ func (e *Event) field(name, v []byte, s *scanner) (err error) {
 		e.Context, err = decodeObject(v, s)
 	case "consent":
 		err = json.Unmarshal(v, &e.Consent) // these two are rare
+	case "trace":
+		e.Trace, err = decodeText(v)
 	case "control":
 		err = json.Unmarshal(v, &e.Control)
 	case "source":
@@ -184,6 +186,7 @@ func (e *Event) append(b []byte) (_ []byte, err error) {
 		}
 		b = append(b, '}')
 	}
+	b = appendOptional(b, `,"trace":`, e.Trace)
 	if c := e.Control; c != nil {
 		b = appendText(append(b, `,"control":{"kind":`...), c.Kind)
 		b = strconv.AppendUint(append(b, `,"version":`...), c.Version, 10)

@@ -100,8 +100,8 @@ func randomEvent(t *rapid.T) Event {
 		ID: words.Draw(t, "id"), Type: rapid.SampledFrom([]Type{Track, Identify, Wake, "odd"}).Draw(t, "type"), Name: words.Draw(t, "name"),
 		Profile: words.Draw(t, "profile"), User: words.Draw(t, "user"), Occurred: at.Draw(t, "occurred"), Accepted: at.Draw(t, "accepted"),
 		Historical: rapid.Bool().Draw(t, "historical"), Properties: object.Draw(t, "properties"), Traits: object.Draw(t, "traits"), Context: object.Draw(t, "context"),
-		Consent: rapid.MapOf(words, rapid.Bool()).Draw(t, "consent"),
-		Source:  Source{Name: words.Draw(t, "source"), Ordinal: rapid.Uint64().Draw(t, "ordinal"), After: rapid.Uint64().Draw(t, "after")},
+		Consent: rapid.MapOf(words, rapid.Bool()).Draw(t, "consent"), Trace: words.Draw(t, "trace"),
+		Source: Source{Name: words.Draw(t, "source"), Ordinal: rapid.Uint64().Draw(t, "ordinal"), After: rapid.Uint64().Draw(t, "after")},
 	}
 	if rapid.Bool().Draw(t, "control") {
 		e.Control = &ControlRecord{Kind: words.Draw(t, "kind"), Version: rapid.Uint64().Draw(t, "version"), Hash: words.Draw(t, "hash")}

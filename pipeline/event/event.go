@@ -50,6 +50,9 @@ type Event struct {
 	// Consent is what this event says of it, per channel: true grants, false withdraws.
 	Consent map[string]bool `json:"consent,omitempty"`
 
+	// Trace is the W3C traceparent of the call that led to the event; empty where the caller sent none.
+	Trace string `json:"trace,omitempty"`
+
 	// Control is set on control records only.
 	Control *ControlRecord `json:"control,omitempty"`
 	// Source tells repeats from news without a window.

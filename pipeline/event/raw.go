@@ -15,6 +15,8 @@ type Raw struct {
 	SentAt time.Time
 	// Historical marks imports and backfills: they change state and fire nothing.
 	Historical bool
+	// Trace is the W3C traceparent of the call; empty: none.
+	Trace string
 }
 
 // Headers that carry a Raw's fields beside its payload. A producer that publishes straight to RAW sets none
@@ -23,4 +25,5 @@ const (
 	HeaderAccepted   = "Attune-Accepted"   // RFC 3339 with nanoseconds, UTC
 	HeaderSentAt     = "Attune-Sent-At"    // RFC 3339 with nanoseconds, UTC
 	HeaderHistorical = "Attune-Historical" // "true" or absent
+	HeaderTrace      = "traceparent"       // W3C Trace Context, as tracers expect it; absent: none
 )

@@ -103,7 +103,8 @@ func appendWait(b []byte, w *Wait) []byte {
 	b = appendUint(b, 5, w.Position)
 	b = appendBytes(b, 6, w.Properties)
 	b = appendText(b, 7, w.Name)
-	return appendInt(b, 8, w.Occurred)
+	b = appendInt(b, 8, w.Occurred)
+	return appendText(b, 9, w.Trace)
 }
 
 // appendTimes writes a window's times: the first whole, the others by their distance.

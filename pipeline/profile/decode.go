@@ -297,6 +297,8 @@ func (t *Wait) field(field protowire.Number, w wire) error {
 		t.Name = w.text()
 	case 8:
 		t.Occurred = w.instant()
+	case 9:
+		t.Trace = w.text()
 	}
 	return nil
 }

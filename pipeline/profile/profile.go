@@ -109,6 +109,7 @@ type Wait struct {
 	Properties event.Object
 	Name       string // the triggering event's name
 	Occurred   event.Instant
+	Trace      string // and its trace
 }
 
 // Send is one mail that counts against caps, from its decision until it is too old to count or its delivery

@@ -245,7 +245,9 @@ func (s *Stage) feedback(m *message.Message, d *pipeline.Delivery, record Record
 	if err != nil {
 		return nil, err
 	}
-	return []*message.Message{pipeline.Produce(m, topology.IngestSubject+"."+d.Profile, payload)}, nil
+	end := pipeline.Produce(m, topology.IngestSubject+"."+d.Profile, payload)
+	keepTrace(end, d)
+	return []*message.Message{end}, nil
 }
 
 func (s *Stage) park(m *message.Message, d bus.Delivery, err error) ([]*message.Message, error) {
@@ -262,8 +264,16 @@ func (s *Stage) requeue(m *message.Message, a *assignment) []*message.Message {
 	notBefore := a.notBefore.UTC().Format(time.RFC3339Nano)
 	again := pipeline.Produce(m, s.Topic(), m.Payload)
 	again.Metadata[notBeforeHeader] = notBefore
+	keepTrace(again, &a.delivery)
 	s.config.Log.Debug("delivery put back", "decision", a.delivery.Decision, "destination", a.delivery.Destination, "not_before", notBefore)
 	return []*message.Message{again}
+}
+
+// keepTrace ties what comes of a delivery to the call that led to it.
+func keepTrace(m *message.Message, d *pipeline.Delivery) {
+	if d.Trace != "" {
+		m.Metadata[event.HeaderTrace] = d.Trace
+	}
 }
 
 // pause grows from about one second to about five minutes.

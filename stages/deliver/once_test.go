@@ -303,12 +303,16 @@ func TestWhatTheRelayDroppedStaysDropped(t *testing.T) {
 	b.person("anna", map[string]string{"email": "anna@shop.example"})
 	b.note("dropped", Record{State: Dropped, Reason: pipeline.QueueFull})
 	s := startServer(t, &server{})
-	b.enqueue(nil, delivery("dropped"), delivery("sent"))
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	b.enqueue(nil, delivery("dropped"), delivery("sent", func(d *pipeline.Delivery) { d.Trace = trace }))
 	b.run(b.stage("mail", s.address))
 	b.awaitEnds(1)
 	eventually(t, "the queue is read", func() bool { return len(b.stored(topology.Outbox)) == 0 })
 	if ends := b.ends(); len(ends) != 1 || ends["sent"].Properties.Outcome != "accepted" {
 		t.Errorf("ends: %+v", ends)
+	}
+	if got := b.stored(topology.Raw)[0].Header.Get(event.HeaderTrace); got != trace {
+		t.Errorf("the end travels with the trace %q, want that of the call", got)
 	}
 	if r := b.record("dropped"); r.State != Dropped || r.Attempt != 0 {
 		t.Errorf("record: %+v", r)

@@ -276,7 +276,7 @@ func (s *Stage) store(ctx context.Context, a *assignment) error {
 	a.unstored = false
 	s.config.Metrics.outcomes.WithLabelValues(s.config.Destination, string(a.record.State), a.record.Reason).Inc()
 	s.config.Log.Debug("delivery ended", "decision", d.Decision, "campaign", d.Campaign, "destination", d.Destination,
-		"outcome", a.record.State, "reason", a.record.Reason, "attempt", a.record.Attempt)
+		"outcome", a.record.State, "reason", a.record.Reason, "attempt", a.record.Attempt, "trace", d.Trace)
 	return nil
 }
 

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"attune/pipeline/event"
 )
 
 // Deps are what the handler needs besides its log.
@@ -204,6 +206,11 @@ func (h *handler) serve(r *http.Request, route, kind string) reply {
 		h.metrics.count(kind, outcomeRefused, max(1, len(each)))
 		h.logger.DebugContext(r.Context(), "refused", "route", route, "producer", producer, "code", p.Code, "field", p.Field)
 		return reply{status: http.StatusBadRequest, problem: p, errors: each}
+	}
+	if trace := r.Header.Get("Traceparent"); event.IsTrace(trace) {
+		for i := range in.records {
+			in.records[i].Trace = trace
+		}
 	}
 	return h.store(r.Context(), in, route, producer)
 }

@@ -325,6 +325,22 @@ func TestLogFails(t *testing.T) {
 	}
 }
 
+// The caller's trace goes with every record of the call; what is none does not.
+func TestTraceGoesWithTheRecords(t *testing.T) {
+	const trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	b := newBench(t, nil)
+	b.post("/v1/batch", `{"batch":[{"type":"page","userId":"u"},{"type":"page","userId":"v"}]}`, "Traceparent", trace)
+	b.post("/v1/page", `{"userId":"u"}`, "Traceparent", "ann@shop.example")
+	b.post("/v1/page", `{"userId":"u"}`)
+	var got []string
+	for _, r := range b.log.records {
+		got = append(got, r.Trace)
+	}
+	if diff := cmp.Diff([]string{trace, trace, "", ""}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestTooManyBytesInFlight(t *testing.T) {
 	b := newBench(t, func(c *Config, _ *Deps) { c.MaxEventBytes, c.MaxBatchBytes, c.MaxInFlightBytes = 1<<10, 2<<10, 2<<10 })
 	reached, release := make(chan struct{}), make(chan struct{})

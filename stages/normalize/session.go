@@ -27,6 +27,7 @@ type prepared struct {
 	call     call
 	names    names
 	fresh    string // id of a profile that it may be the first of
+	trace    string // of the call; empty: none
 	event    *event.Event
 	parked   error
 }
@@ -97,7 +98,9 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	var all, open []*prepared
 	for i, d := range batch {
 		p := &prepared{sequence: d.Sequence}
-		if p.call, p.parked = parse(rawOf(d)); p.parked == nil {
+		raw := rawOf(d)
+		p.trace = raw.Trace
+		if p.call, p.parked = parse(raw); p.parked == nil {
 			p.fresh = profileID(o.stage.stream, d.Sequence)
 			p.names = namesOf(&p.call, o.stage.split.hash)
 			all = append(all, p)
@@ -189,6 +192,7 @@ func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
 	p.event = &event.Event{
 		ID: c.ID, Type: c.Type, Name: name, Profile: profile, User: o.stage.split.user(c.User),
 		Occurred: c.Occurred, Accepted: c.Accepted, Historical: c.Historical, Consent: consent(c),
+		Trace: p.trace,
 	}
 	return true
 }
@@ -224,6 +228,9 @@ func rawOf(d bus.Delivery) event.Raw {
 	}
 	if t, err := time.Parse(time.RFC3339Nano, d.Header.Get(event.HeaderSentAt)); err == nil {
 		raw.SentAt = t
+	}
+	if trace := d.Header.Get(event.HeaderTrace); event.IsTrace(trace) {
+		raw.Trace = trace
 	}
 	return raw
 }

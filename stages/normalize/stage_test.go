@@ -65,6 +65,10 @@ func TestDirectPublish(t *testing.T) {
 		{"forged", nats.Header{event.HeaderAccepted: {before.Add(time.Hour).UTC().Format(time.RFC3339Nano)}}, func(e event.Event, stored time.Time) bool { return e.Accepted == event.At(stored) }},
 		{"ancient", nats.Header{event.HeaderAccepted: {"0000-01-01T00:00:00+14:00"}}, func(e event.Event, stored time.Time) bool { return e.Accepted == event.At(stored) }},
 		{"garbled", nats.Header{event.HeaderAccepted: {"noon"}, event.HeaderSentAt: {"noon"}, event.HeaderHistorical: {"1"}}, func(e event.Event, stored time.Time) bool { return e.Accepted == event.At(stored) && !e.Historical }},
+		{"traced", nats.Header{event.HeaderTrace: {"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}}, func(e event.Event, _ time.Time) bool {
+			return e.Trace == "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+		}},
+		{"not traced", nats.Header{event.HeaderTrace: {"ann@shop.example"}}, func(e event.Event, _ time.Time) bool { return e.Trace == "" }},
 		{"ingest", nats.Header{
 			event.HeaderAccepted: {before.Add(-time.Minute).UTC().Format(time.RFC3339Nano)}, event.HeaderSentAt: {"2026-05-01T13:00:00Z"}, event.HeaderHistorical: {"true"},
 		}, func(e event.Event, _ time.Time) bool {

@@ -51,6 +51,7 @@ func (st *Stage) judge(s *pipeline.Step, c *campaign, w profile.Wait) {
 	s.Deliver(pipeline.Delivery{
 		Decision: d.ID, Campaign: c.ID, Destination: c.Send.Destination, Template: c.Send.Template,
 		From: c.Send.From, Subject: c.Send.Subject, Data: data, NotAfter: s.Now.Add(notAfter),
+		Trace: w.Trace,
 	})
 	if c.Cap != nil {
 		s.Profile.Sends = append(s.Profile.Sends, profile.Send{Decision: d.ID, Campaign: c.ID, At: s.Now})

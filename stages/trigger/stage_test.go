@@ -38,7 +38,9 @@ func TestDelivery(t *testing.T) {
 	r.profile.Traits = map[string]profile.Trait{"plan": {Value: event.Object(`{"name":"pro"}`)}, "unset": {Value: event.Object(`null`)}}
 	r.profile.Scores = profile.Scores{CLV: 123_400, Alive: 0.75}
 	r.profile.Orders = profile.Orders{Count: 2, Revenue: 505_000, Refunds: 1, Refunded: 5_000}
-	r.event(track("e1", "Product Added", 0, `{"cart_id":"c<1>","sku":"s1"}`))
+	added := track("e1", "Product Added", 0, `{"cart_id":"c<1>","sku":"s1"}`)
+	added.Trace = "trace-1" // goes through the wait
+	r.event(added)
 	r.event(track("e2", "Enter", time.Minute, `{"segment":"vip","for":"2h"}`))
 	r.end(start.Add(3 * time.Hour))
 
@@ -46,7 +48,7 @@ func TestDelivery(t *testing.T) {
 	want := []pipeline.Delivery{{
 		Decision: id, Profile: "p1", Campaign: "cart", Destination: "mail", Definitions: "hash", Template: "cart",
 		From: "Shop <hi@shop.example>", Subject: "Your {{ event.properties.sku }}",
-		Decided: start.Add(time.Hour), NotAfter: start.Add(49 * time.Hour),
+		Decided: start.Add(time.Hour), NotAfter: start.Add(49 * time.Hour), Trace: "trace-1",
 	}, {
 		Decision: r.decisions[1].ID, Profile: "p1", Campaign: "hello", Destination: "mail", Definitions: "hash", Template: "t",
 		From: "hi@shop.example", Subject: "Hello", Decided: start.Add(2*time.Hour + time.Minute), NotAfter: start.Add(26*time.Hour + time.Minute),

@@ -63,7 +63,7 @@ func (st *Stage) start(s *pipeline.Step, c *campaign, w profile.Wait) {
 func stamp(s *pipeline.Step, w *profile.Wait) {
 	w.Position = s.Position
 	if s.Event != nil {
-		w.Cause = s.Event.ID
+		w.Cause, w.Trace = s.Event.ID, s.Event.Trace
 	}
 }
 
