@@ -59,7 +59,7 @@ func (e *engines) startNATS(ctx context.Context, c *config.Config, log *slog.Log
 		return err
 	}
 	e.nats, err = embedded.StartNATS(ctx, embedded.NATSConfig{
-		Dir: filepath.Join(c.DataDir, "nats"), Port: c.NATS.Port, SyncAlways: c.NATS.SyncAlways, Log: log,
+		Dir: filepath.Join(c.DataDir, "nats"), Port: c.NATS.Port, SyncAlways: c.NATS.SyncAlways, SyncInterval: c.NATS.SyncInterval, Log: log,
 	})
 	if err != nil {
 		return err
