@@ -29,7 +29,9 @@ type SubscriberConfig struct {
 	Whole bool
 	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
 	Delete bool
-	Log    *slog.Logger
+	// Owner says when a topic is this process's to read; nil: always.
+	Owner Owner
+	Log   *slog.Logger
 }
 
 // Subscriber hands the messages of a JetStream subject to Watermill's Router in order, one at a time, and
@@ -72,6 +74,12 @@ func NewSubscriber(js jetstream.JetStream, config SubscriberConfig) *Subscriber 
 	return s
 }
 
+// OwnedBy lets the owner say when a topic is this process's to read. Call it before Subscribe.
+func (s *Subscriber) OwnedBy(owner Owner) *Subscriber {
+	s.config.Owner = owner
+	return s
+}
+
 // Subscribe starts handing over the messages of one subject of the stream, such as EVENTS.3. The channel is
 // closed when ctx ends or the subscriber is closed.
 func (s *Subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
@@ -99,17 +107,26 @@ func (s *Subscriber) Close() error {
 	return nil
 }
 
-// hold claims the topic again and again, until ctx ends.
+// hold claims the topic again and again while it is this process's, until ctx ends.
 func (s *Subscriber) hold(ctx context.Context, topic string, out chan<- *message.Message) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
-		began := time.Now()
-		err := s.serve(ctx, topic, out)
+		held, release, err := Own(ctx, s.config.Owner, topic)
+		if err == nil {
+			began := time.Now()
+			err = s.serve(held, topic, out)
+			release()
+			if ctx.Err() == nil && held.Err() != nil {
+				s.config.Log.Debug("topic let go", "topic", topic, "reader", s.config.Reader, "cause", context.Cause(held))
+				pause.Reset()
+				continue
+			}
+			if time.Since(began) > 10*time.Second {
+				pause.Reset()
+			}
+		}
 		if ctx.Err() != nil {
 			return
-		}
-		if time.Since(began) > 10*time.Second {
-			pause.Reset()
 		}
 		wait := pause.NextBackOff()
 		s.config.Log.Warn("topic lost, claiming it again", "topic", topic, "reader", s.config.Reader, "error", err, "pause", wait)

@@ -62,6 +62,7 @@ const (
 	Objects    = "objects"    // immutable objects by hash: definitions
 	Controls   = "controls"   // the newest version of each kind of control record
 	Journal    = "journal"    // the batch that a sink is about to write, per partition
+	Leases     = "leases"     // the heartbeat of each worker, and who holds which topic
 )
 
 // IngestSubject is where producers may publish calls straight to NATS: attune.events.<key>.
@@ -203,6 +204,9 @@ func StreamConfigs(c Config) []jetstream.StreamConfig {
 // deliveriesAge is longer than a delivery may wait: its record is what keeps a mail from being sent twice.
 const deliveriesAge = 40 * 24 * time.Hour
 
+// markerAge is how long the broker remembers that a heartbeat expired: it tells those who watch.
+const markerAge = 10 * time.Second
+
 // BucketConfigs are the buckets for a configuration.
 func BucketConfigs(c Config) []jetstream.KeyValueConfig {
 	base := func(name, description string) jetstream.KeyValueConfig {
@@ -212,6 +216,8 @@ func BucketConfigs(c Config) []jetstream.KeyValueConfig {
 	duplicates.TTL = c.DuplicatesAge
 	deliveries := base(Deliveries, "one record per delivery")
 	deliveries.TTL = max(c.EventsAge, deliveriesAge)
+	leases := base(Leases, "workers' heartbeats and claims")
+	leases.LimitMarkerTTL = markerAge
 	return []jetstream.KeyValueConfig{
 		base(Profiles, "customers' state, folded from the commits"),
 		base(Identities, "ids to profiles"),
@@ -221,5 +227,6 @@ func BucketConfigs(c Config) []jetstream.KeyValueConfig {
 		base(Objects, "immutable objects by hash"),
 		base(Controls, "newest version of each control record"),
 		base(Journal, "batches about to be written"),
+		leases,
 	}
 }
