@@ -48,7 +48,9 @@ type SinkConfig struct {
 	// Rows and Interval close a batch, whichever comes first. Defaults 20,000 and 1 s.
 	Rows     int
 	Interval time.Duration
-	Log      *slog.Logger
+	// Owner says when this process is the one that reads, by the sink's name; nil: always.
+	Owner bus.Owner
+	Log   *slog.Logger
 
 	faults faults // tests only
 }
@@ -102,12 +104,22 @@ func (r *SinkReader) failed(err error) {
 	r.err = err
 }
 
-// Run reads until ctx ends, beginning again after a pause when something fails.
+// Run reads while it is this process's part, until ctx ends, beginning again after a pause when something fails.
 func (r *SinkReader) Run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
+		held, release, err := bus.Own(ctx, r.config.Owner, r.config.Name)
 		began := time.Now()
-		err := r.read(ctx)
+		if err == nil {
+			err = r.read(held)
+			release()
+			if ctx.Err() == nil && held.Err() != nil {
+				r.config.Log.Debug("sink let go", "sink", r.config.Name, "cause", context.Cause(held))
+				r.failed(nil)
+				pause.Reset()
+				continue
+			}
+		}
 		if ctx.Err() != nil {
 			return
 		}

@@ -77,7 +77,7 @@ func (p *product) start(c config.Config) error {
 	}
 	working, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var all errgroup.Group
-	all.Go(func() error { return w.run(working) })
+	all.Go(func() error { return w.run(working, p.server.listener.Addr().String()) })
 	all.Go(p.server.serve)
 	p.tb.Cleanup(func() {
 		err := p.server.stop(working)

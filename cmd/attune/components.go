@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -12,10 +14,12 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"attune/config"
 	"attune/pipeline"
 	"attune/pipeline/bus"
+	"attune/pipeline/lease"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
@@ -26,24 +30,86 @@ import (
 	"attune/stages/normalize"
 )
 
-// worker is the pipeline of one process: every chain over every partition, and the sinks.
+// worker is the part of the pipeline that one process runs: chains over the partitions that are its own.
 type worker struct {
-	router     *message.Router
+	config   workerConfig
+	lease    *lease.Worker
+	router   *message.Router
+	handlers int
+	running  chan struct{} // closed when it works
+	closers  []func()
+
+	// What the chosen parts are made of; nil: not run here.
+	raw        *pipeline.RawLog
 	clickhouse *clickhouse.Sink
 	facts      *pipeline.SinkReader
-	closers    []func()
 }
 
 // workerConfig is what the wiring needs.
 type workerConfig struct {
 	config     config.Config
+	only       []string // names of parts; none: all
 	js         jetstream.JetStream
 	partitions int
 	metrics    prometheus.Registerer
 	log        *slog.Logger
 }
 
-// handler is one line of the wiring: who reads which topic, through what.
+// part is one line of the wiring: what can run in a process of its own, by the name that --only gives it.
+type part struct {
+	name string
+	// topics are shared out among the workers that run the part; none: each runs it for itself.
+	topics func(c workerConfig) []string
+	wire   func(w *worker, ctx context.Context, owner bus.Owner, definitions *definitions) ([]handler, error)
+}
+
+const (
+	partIngest = "ingest"
+	partSink   = "sink"
+)
+
+// parts is everything that a worker can run, in the order in which an event passes.
+func parts() []part {
+	return []part{
+		{partIngest, none, (*worker).wireIngest},
+		{pipeline.ReaderNormalize, partitions, (*worker).wireNormalize},
+		{pipeline.ReaderCustomer, partitions, (*worker).wireCustomer},
+		{pipeline.ReaderDeliver, destinations, (*worker).wireDeliver},
+		{partSink, func(workerConfig) []string { return []string{pipeline.ReaderClickHouse} }, (*worker).wireSink},
+	}
+}
+
+func none(workerConfig) []string { return nil }
+
+func destinations(c workerConfig) []string { return c.config.DestinationNames() }
+
+func partitions(c workerConfig) []string {
+	numbers := make([]string, c.partitions)
+	for p := range numbers {
+		numbers[p] = strconv.Itoa(p)
+	}
+	return numbers
+}
+
+// chosen are the parts of the given names, all where there is none. Its error lists the names.
+func chosen(names []string) ([]part, error) {
+	all := parts()
+	if len(names) == 0 {
+		return all, nil
+	}
+	var known []string
+	for _, p := range all {
+		known = append(known, p.name)
+	}
+	for _, name := range names {
+		if !slices.Contains(known, name) {
+			return nil, fmt.Errorf("--only %s: there is no such part: choose among %s", name, strings.Join(known, ", "))
+		}
+	}
+	return slices.DeleteFunc(all, func(p part) bool { return !slices.Contains(names, p.name) }), nil
+}
+
+// handler says who reads which topic, through what.
 type handler struct {
 	name       string
 	topic      string
@@ -51,34 +117,79 @@ type handler struct {
 	handle     message.HandlerFunc // what it returns is published
 }
 
-// newWorker wires everything. The table of handlers reads in the order in which an event passes them.
+// newWorker wires the chosen parts.
 func newWorker(ctx context.Context, c workerConfig) (_ *worker, err error) {
-	w := &worker{}
+	w := &worker{config: c, running: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			w.close()
 		}
 	}()
+	run, err := chosen(c.only)
+	if err != nil {
+		return nil, err
+	}
+	var chains []lease.Chain
+	for _, p := range run {
+		chains = append(chains, lease.Chain{Name: p.name, Topics: p.topics(c)})
+	}
+	if w.lease, err = lease.New(ctx, lease.Config{JetStream: c.js, Chains: chains, Metrics: c.metrics, Log: c.log}); err != nil {
+		return nil, err
+	}
 	definitions, err := newDefinitions(ctx, c.js, c.partitions)
 	if err != nil {
 		return nil, err
 	}
+	var handlers []handler
+	for _, p := range run {
+		wired, err := p.wire(w, ctx, w.lease.Owner(p.name), definitions)
+		if err != nil {
+			return nil, err
+		}
+		handlers = append(handlers, wired...)
+	}
+	return w, w.route(handlers, c)
+}
+
+// wireIngest opens RAW for the HTTP server.
+func (w *worker) wireIngest(context.Context, bus.Owner, *definitions) (_ []handler, err error) {
+	if w.raw, err = pipeline.NewRawLog(w.config.js, ingestConcurrency); err != nil {
+		return nil, err
+	}
+	w.closers = append(w.closers, w.raw.Close)
+	return nil, nil
+}
+
+func (w *worker) wireNormalize(ctx context.Context, owner bus.Owner, _ *definitions) ([]handler, error) {
+	c := w.config
 	hash, err := vault.OpenHasher(ctx, c.js)
 	if err != nil {
 		return nil, err
 	}
-	logThrottle := pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log)
-	commitsThrottle := pipeline.NewCommitsThrottle(c.js, c.config.Topology.CommitsBytes, c.log)
-	for _, t := range []*pipeline.Throttle{logThrottle, commitsThrottle} {
-		if err := c.metrics.Register(t); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
-		}
+	throttle := pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log)
+	if err := c.metrics.Register(throttle); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	normalizing, err := normalize.New(ctx, normalize.Config{JetStream: c.js, Partitions: c.partitions, Hash: hash, Throttle: logThrottle, Metrics: c.metrics, Log: c.log})
+	stage, err := normalize.New(ctx, normalize.Config{JetStream: c.js, Partitions: c.partitions, Hash: hash, Throttle: throttle, Metrics: c.metrics, Log: c.log})
 	if err != nil {
 		return nil, err
 	}
-	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{JetStream: c.js, Load: definitions.chain, Throttle: commitsThrottle, Metrics: c.metrics, Log: c.log})
+	raw := stage.Subscriber().OwnedBy(owner)
+	var handlers []handler
+	for p := range c.partitions {
+		handlers = append(handlers, handler{topology.Durable(pipeline.ReaderNormalize, p), topology.Subject(topology.Raw, p), raw, stage.Handle})
+	}
+	return handlers, nil
+}
+
+// wireCustomer has the customer chain, its relay and its wake-ups' forwarder, which are owned together.
+func (w *worker) wireCustomer(_ context.Context, owner bus.Owner, definitions *definitions) ([]handler, error) {
+	c := w.config
+	throttle := pipeline.NewCommitsThrottle(c.js, c.config.Topology.CommitsBytes, c.log)
+	if err := c.metrics.Register(throttle); err != nil {
+		return nil, fmt.Errorf("register metrics: %w", err)
+	}
+	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{JetStream: c.js, Load: definitions.chain, Throttle: throttle, Metrics: c.metrics, Log: c.log})
 	if err != nil {
 		return nil, err
 	}
@@ -87,33 +198,21 @@ func newWorker(ctx context.Context, c workerConfig) (_ *worker, err error) {
 		return nil, err
 	}
 	wakes := wake.NewForwarder(c.js, time.Now, c.log)
-
-	raw, log, due, commits := normalizing.Subscriber(), customers.Subscriber(), wakes.Subscriber(), relay.Subscriber()
+	due, log, commits := wakes.Subscriber().OwnedBy(owner), customers.Subscriber().OwnedBy(owner), relay.Subscriber().OwnedBy(owner)
 	var handlers []handler
 	for p := range c.partitions {
-		n := strconv.Itoa(p)
 		handlers = append(handlers,
-			handler{"normalize-" + n, topology.Subject(topology.Raw, p), raw, normalizing.Handle},
-			handler{"wake-" + n, topology.DueSubject(p), due, wakes.Handle},
-			handler{"customer-" + n, topology.Subject(topology.Events, p), log, nothing(customers.Handle)},
-			handler{"relay-" + n, topology.Subject(topology.Commits, p), commits, relay.Handle},
+			handler{topology.Durable(wake.Reader, p), topology.DueSubject(p), due, wakes.Handle},
+			handler{topology.Durable(pipeline.ReaderCustomer, p), topology.Subject(topology.Events, p), log, nothing(customers.Handle)},
+			handler{topology.Durable(pipeline.ReaderRelay, p), topology.Subject(topology.Commits, p), commits, relay.Handle},
 		)
 	}
-	deliveries, err := w.deliveries(ctx, c, definitions)
-	if err != nil {
-		return nil, err
-	}
-	if err := w.route(append(handlers, deliveries...), c); err != nil {
-		return nil, err
-	}
-	if err := w.facing(ctx, c); err != nil {
-		return nil, err
-	}
-	return w, nil
+	return handlers, nil
 }
 
-// deliveries has a handler for each destination, so that none waits for another.
-func (w *worker) deliveries(ctx context.Context, c workerConfig, definitions *definitions) ([]handler, error) {
+// wireDeliver has a handler for each destination, so that none waits for another.
+func (w *worker) wireDeliver(ctx context.Context, owner bus.Owner, definitions *definitions) ([]handler, error) {
+	c := w.config
 	metrics, err := deliver.NewMetrics(c.metrics)
 	if err != nil {
 		return nil, err
@@ -139,7 +238,7 @@ func (w *worker) deliveries(ctx context.Context, c workerConfig, definitions *de
 		if err != nil {
 			return nil, fmt.Errorf("destination %s: %w", name, err)
 		}
-		handlers = append(handlers, handler{"deliver-" + name, stage.Topic(), stage.Subscriber(), stage.Handle})
+		handlers = append(handlers, handler{topology.Durable(pipeline.ReaderDeliver, name), stage.Topic(), stage.Subscriber().OwnedBy(owner), stage.Handle})
 	}
 	return handlers, nil
 }
@@ -157,7 +256,7 @@ func (w *worker) route(handlers []handler, c workerConfig) error {
 	for _, h := range handlers {
 		router.AddHandler(h.name, h.topic, h.subscriber, "", bus.NewPublisher(c.js), h.handle)
 	}
-	w.router = router
+	w.router, w.handlers = router, len(handlers)
 	return nil
 }
 
@@ -172,32 +271,53 @@ func (w withoutTrace) With(fields watermill.LogFields) watermill.LoggerAdapter {
 	return withoutTrace{w.LoggerAdapter.With(fields)}
 }
 
-// facing opens the sinks that read the commits.
-func (w *worker) facing(ctx context.Context, c workerConfig) (err error) {
+// wireSink opens the sinks that read the commits.
+func (w *worker) wireSink(ctx context.Context, owner bus.Owner, _ *definitions) (_ []handler, err error) {
+	c := w.config
 	if w.clickhouse, err = clickhouse.Open(ctx, c.config.ClickHouse, c.log); err != nil {
-		return err
+		return nil, err
 	}
 	w.closers = append(w.closers, func() { _ = w.clickhouse.Close() })
 	if err := c.metrics.Register(w.clickhouse); err != nil {
-		return fmt.Errorf("register metrics: %w", err)
+		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	w.facts, err = pipeline.NewSinkReader(pipeline.SinkConfig{
-		JetStream: c.js, Name: pipeline.ReaderClickHouse, Sink: w.clickhouse,
+		JetStream: c.js, Name: pipeline.ReaderClickHouse, Sink: w.clickhouse, Owner: owner,
 		Rows: c.config.ClickHouse.BatchRows, Interval: c.config.ClickHouse.BatchInterval, Log: c.log,
 	})
-	return err
+	return nil, err
 }
 
-// run works until ctx ends, then finishes what is under way.
-func (w *worker) run(ctx context.Context) error {
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		w.facts.Run(ctx)
-	}()
-	err := w.router.Run(ctx)
-	<-ended
-	return err
+// run joins the other workers and works until ctx ends; then it hands over and finishes what is under way. listen
+// is the process's HTTP address, for those who look.
+func (w *worker) run(ctx context.Context, listen string) error {
+	if err := w.lease.Start(ctx, listen); err != nil {
+		return err
+	}
+	defer w.lease.Close()
+	working, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	cancel := context.AfterFunc(ctx, func() {
+		defer stop()
+		if err := w.lease.Leave(working); err != nil { // the others learn it from the heartbeat's end
+			w.config.log.Warn("leave", "error", err)
+		}
+	})
+	defer cancel()
+	var all errgroup.Group
+	if w.facts != nil {
+		all.Go(func() error { w.facts.Run(working); return nil })
+	}
+	if w.handlers > 0 { // a Router without any ends at once
+		all.Go(func() error { defer stop(); return w.router.Run(working) })
+		select {
+		case <-w.router.Running():
+		case <-working.Done():
+		}
+	}
+	close(w.running)
+	<-working.Done()
+	return all.Wait()
 }
 
 func (w *worker) close() {

@@ -55,7 +55,7 @@ func (d *devCommand) Run(ctx context.Context, s streams) error {
 	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	engines, err := startEngines(ctx, &c, s.err, log)
+	engines, err := startEngines(ctx, &c, true, s.err, log)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (d *devCommand) Run(ctx context.Context, s streams) error {
 	if !applied {
 		workspace.Name, shortened = "as applied by attune apply", nil
 	}
-	node, err := startNode(ctx, c, engines, log)
+	node, err := startNode(ctx, c, nil, engines, log)
 	if err != nil {
 		return err
 	}

@@ -28,22 +28,25 @@ type engines struct {
 }
 
 // startEngines starts what the configuration leaves to this process, in the data folder, and connects to the
-// rest. It fills in the configuration's ClickHouse addresses.
-func startEngines(ctx context.Context, c *config.Config, progress io.Writer, log *slog.Logger) (_ *engines, err error) {
+// rest; ClickHouse only where it is wanted. It fills in the configuration's ClickHouse addresses.
+func startEngines(ctx context.Context, c *config.Config, wantClickHouse bool, progress io.Writer, log *slog.Logger) (_ *engines, err error) {
 	e := &engines{}
 	defer func() {
 		if err != nil {
 			e.close()
 		}
 	}()
-	if c.NATS.URL == "" || c.ClickHouse.DSN == "" {
+	embedClickHouse := wantClickHouse && c.ClickHouse.DSN == ""
+	if c.NATS.URL == "" || embedClickHouse {
 		if e.folder, err = embedded.Lock(c.DataDir); err != nil {
 			return nil, err
 		}
 	}
 	var starting errgroup.Group
 	starting.Go(func() error { return e.startNATS(ctx, c, log) })
-	starting.Go(func() error { return e.startClickHouse(ctx, c, progress, log) })
+	if embedClickHouse {
+		starting.Go(func() error { return e.startClickHouse(ctx, c, progress, log) })
+	}
 	if err := starting.Wait(); err != nil {
 		return nil, err
 	}
@@ -72,9 +75,6 @@ func (e *engines) startNATS(ctx context.Context, c *config.Config, log *slog.Log
 }
 
 func (e *engines) startClickHouse(ctx context.Context, c *config.Config, progress io.Writer, log *slog.Logger) error {
-	if c.ClickHouse.DSN != "" {
-		return nil
-	}
 	library, err := embedded.FindLibrary(ctx, embedded.LibraryConfig{Progress: progress})
 	if err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"attune/config"
-	"attune/pipeline"
 )
 
 // node is the running process: the worker and the HTTP server over their engines.
@@ -23,13 +22,13 @@ type node struct {
 	worker  *worker
 	server  *server
 	mux     *http.ServeMux
-	raw     *pipeline.RawLog
 }
 
 // ingestConcurrency is how many requests append to RAW at a time.
 const ingestConcurrency = 64
 
-func startNode(ctx context.Context, c config.Config, e *engines, log *slog.Logger) (_ *node, err error) {
+// startNode wires the parts that only names, all where it is empty.
+func startNode(ctx context.Context, c config.Config, only []string, e *engines, log *slog.Logger) (_ *node, err error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(), newLag(e.js, log))
 	n := &node{engines: e}
@@ -38,22 +37,19 @@ func startNode(ctx context.Context, c config.Config, e *engines, log *slog.Logge
 			n.close()
 		}
 	}()
-	n.worker, err = newWorker(ctx, workerConfig{config: c, js: e.js, partitions: c.Topology.Partitions, metrics: registry, log: log})
+	n.worker, err = newWorker(ctx, workerConfig{config: c, only: only, js: e.js, partitions: c.Topology.Partitions, metrics: registry, log: log})
 	if err != nil {
 		return nil, err
 	}
-	if n.raw, err = pipeline.NewRawLog(e.js, ingestConcurrency); err != nil {
-		return nil, err
-	}
-	if n.server, n.mux, err = newServer(c.Listen, n.raw, c.Ingest, registry, n.checks(), log); err != nil {
+	if n.server, n.mux, err = newServer(c.Listen, n.worker.raw, c.Ingest, registry, n.checks(), log); err != nil {
 		return nil, err
 	}
 	return n, nil
 }
 
-// checks are what readiness depends on.
+// checks are what readiness depends on; not on what this process owns at the moment, which may be nothing.
 func (n *node) checks() []check {
-	return []check{
+	checks := []check{
 		{"nats", func(context.Context) error {
 			if status := n.engines.conn.Status(); status != nats.CONNECTED {
 				return errors.New(status.String())
@@ -61,14 +57,20 @@ func (n *node) checks() []check {
 			return nil
 		}},
 		{"pipeline", func(context.Context) error {
-			if !n.worker.router.IsRunning() {
+			select {
+			case <-n.worker.running:
+				return nil
+			default:
 				return errors.New("not running yet")
 			}
-			return nil
 		}},
-		{"clickhouse", n.worker.clickhouse.Ping},
-		{"facts", func(context.Context) error { return n.worker.facts.Err() }},
 	}
+	if n.worker.facts != nil {
+		checks = append(checks,
+			check{"clickhouse", n.worker.clickhouse.Ping},
+			check{"facts", func(context.Context) error { return n.worker.facts.Err() }})
+	}
+	return checks
 }
 
 // run works until ctx ends or something fails, then drains: requests under way are answered, commits under
@@ -88,11 +90,11 @@ func (n *node) run(ctx context.Context, ready func(), beside func(context.Contex
 			return err
 		})
 	}
-	start(func() error { return n.worker.run(working) })
+	start(func() error { return n.worker.run(working, n.server.listener.Addr().String()) })
 	start(n.server.serve)
 	along := make(chan struct{}) // closed when what runs along has ended: before the server that it talks to
 	select {
-	case <-n.worker.router.Running():
+	case <-n.worker.running:
 		ready()
 		if beside != nil {
 			start(func() error { defer close(along); return beside(serving) })
@@ -132,9 +134,6 @@ func (n *node) close() {
 	}
 	if n.worker != nil {
 		n.worker.close()
-	}
-	if n.raw != nil {
-		n.raw.Close()
 	}
 }
 

@@ -6,13 +6,21 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 
 	"attune/config"
 )
 
 // runCommand runs the pipeline as configured: the production command.
 type runCommand struct {
-	Config string `placeholder:"FILE" help:"The configuration, an attune.yaml (default: none, defaults and ATTUNE_ variables only)."`
+	Config string   `placeholder:"FILE" help:"The configuration, an attune.yaml (default: none, defaults and ATTUNE_ variables only)."`
+	Only   []string `placeholder:"PART" help:"Run only these parts: ingest, normalize, customer, deliver, sink (default: all)."`
+}
+
+// Validate refuses parts that don't exist.
+func (r *runCommand) Validate() error {
+	_, err := chosen(r.Only)
+	return err
 }
 
 // Run is the command.
@@ -22,12 +30,12 @@ func (r *runCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	log := newLogger(c.Log, s.err)
-	engines, err := startEngines(ctx, &c, s.err, log)
+	engines, err := startEngines(ctx, &c, len(r.Only) == 0 || slices.Contains(r.Only, partSink), s.err, log)
 	if err != nil {
 		return err
 	}
 	defer engines.close()
-	node, err := startNode(ctx, c, engines, log)
+	node, err := startNode(ctx, c, r.Only, engines, log)
 	if err != nil {
 		return err
 	}

@@ -33,20 +33,23 @@ type check struct {
 	run  func(ctx context.Context) error
 }
 
+// newServer listens. raw is where events that are taken in go; nil: none are.
 func newServer(address string, raw *pipeline.RawLog, c ingest.Config, registry *prometheus.Registry, checks []check, log *slog.Logger) (*server, *http.ServeMux, error) {
-	taking, err := ingest.Handler(c, busyLog{raw}, raw, ingest.Deps{
-		Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Logger: log, Metrics: registry,
-	})
-	if err != nil {
-		return nil, nil, err
+	mux := http.NewServeMux()
+	if raw != nil {
+		taking, err := ingest.Handler(c, busyLog{raw}, raw, ingest.Deps{
+			Now: time.Now, NewID: func() string { return uuid.Must(uuid.NewV7()).String() }, Logger: log, Metrics: registry,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		mux.Handle("/v1/", taking)
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen on %s: %w; choose another address with --listen (port 0 picks one)", address, err)
 	}
 	s := &server{listener: listener, checks: checks}
-	mux := http.NewServeMux()
-	mux.Handle("/v1/", taking)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.ready)

@@ -14,11 +14,11 @@ import (
 	"attune/pipeline/topology"
 )
 
-// sharing is one lease's work: to keep a picture of the bucket and act on it. Another term begins with another
+// sharing is one lease's work: to keep a picture of the bucket and act on it. Another lease begins with another
 // picture, since others may have taken over in between; so does a claim that came to nothing, and a silent watch.
 type sharing struct {
 	w       *Worker
-	term    int
+	lease   int // its number
 	wave    *bus.Wave
 	picture *Picture
 	owners  map[Topic]string // the shares, as of the picture's members; nil: to be worked out anew
@@ -38,11 +38,11 @@ var errReread = errors.New("the picture is out of date")
 
 func (w *Worker) keepSharing(ctx context.Context) {
 	for {
-		term, open := w.nextTerm()
+		lease, open := w.nextLease()
 		if !open {
 			return
 		}
-		err := w.share(ctx, term)
+		err := w.share(ctx, lease)
 		if err == nil {
 			return
 		}
@@ -59,14 +59,14 @@ func (w *Worker) keepSharing(ctx context.Context) {
 	}
 }
 
-// nextTerm waits until the lease is held.
-func (w *Worker) nextTerm() (term int, open bool) {
+// nextLease waits until the lease is held.
+func (w *Worker) nextLease() (lease int, open bool) {
 	for {
 		w.mu.Lock()
-		term = w.term()
+		lease = w.lease()
 		w.mu.Unlock()
-		if term != 0 {
-			return term, true
+		if lease != 0 {
+			return lease, true
 		}
 		select {
 		case <-w.changed:
@@ -77,7 +77,7 @@ func (w *Worker) nextTerm() (term int, open bool) {
 }
 
 // share watches the bucket and acts on what it says, until the worker closes (nil) or it must be read anew.
-func (w *Worker) share(ctx context.Context, term int) error {
+func (w *Worker) share(ctx context.Context, lease int) error {
 	wave, err := bus.NewWave(w.config.JetStream.Conn())
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (w *Worker) share(ctx context.Context, term int) error {
 		return fmt.Errorf("watch bucket %s: %w", topology.Leases, err)
 	}
 	defer func() { _ = watch.Stop() }() // it fails only without a connection, and then it is stopped too
-	s := &sharing{w: w, term: term, wave: wave, picture: newPicture(), heard: time.Now()}
+	s := &sharing{w: w, lease: lease, wave: wave, picture: newPicture(), heard: time.Now()}
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for known := false; ; {
@@ -162,7 +162,7 @@ func (s *sharing) decide() ([]change, error) {
 	w := s.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.term() != s.term {
+	if w.lease() != s.lease {
 		return nil, errReread
 	}
 	var changes []change

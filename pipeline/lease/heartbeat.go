@@ -55,40 +55,40 @@ func (w *Worker) beat(ctx context.Context) error {
 func (w *Worker) confirm(sent time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || since(sent) >= TTL || sent.Before(w.beaten) {
+	if w.closed || since(sent) >= term || sent.Before(w.beaten) {
 		return
 	}
 	w.expire()
 	if w.beaten.IsZero() {
-		w.terms++
+		w.leases++
 		w.notify()
 	}
 	w.beaten = sent
 	if w.expiry == nil {
-		w.expiry = time.AfterFunc(TTL, func() {
+		w.expiry = time.AfterFunc(term, func() {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.expire()
 		})
 	}
-	w.expiry.Reset(TTL - since(sent))
+	w.expiry.Reset(term - since(sent))
 }
 
 // expire lets everything go when the newest heartbeat is too old. The caller holds the lock.
 func (w *Worker) expire() {
-	if !w.beaten.IsZero() && since(w.beaten) >= TTL {
+	if !w.beaten.IsZero() && since(w.beaten) >= term {
 		w.config.Log.Warn("no heartbeat was confirmed in time, letting all topics go", "worker", w.member.ID, "silent", since(w.beaten))
 		w.lose()
 	}
 }
 
-// term numbers the lease that is held; 0: it is lost. The caller holds the lock.
-func (w *Worker) term() int {
+// lease numbers the lease that is held; 0: it is lost. The caller holds the lock.
+func (w *Worker) lease() int {
 	w.expire()
 	if w.beaten.IsZero() {
 		return 0
 	}
-	return w.terms
+	return w.leases
 }
 
 // lose lets everything go. The caller holds the lock.

@@ -19,10 +19,12 @@ import (
 )
 
 const (
-	// TTL is how long the broker and the worker itself believe in a heartbeat. The broker counts in seconds.
+	// TTL is how long the broker keeps a heartbeat. It counts in seconds.
 	TTL = 2 * time.Second
-	// beatEvery leaves room for three heartbeats that get lost.
+	// beatEvery leaves room for heartbeats that get lost.
 	beatEvery = 500 * time.Millisecond
+	// term is how long the worker itself believes in a heartbeat: less, so that it has let go before others take over.
+	term = TTL - beatEvery/2
 	// patience is how long a new owner waits for one that lives and does not let go; then it takes the topic, and
 	// the fences tell the two apart.
 	patience = 30 * time.Second
@@ -47,7 +49,6 @@ type Chain struct {
 type Config struct {
 	JetStream jetstream.JetStream
 	Chains    []Chain
-	Listen    string // the worker's HTTP address, for people who look
 	Metrics   prometheus.Registerer
 	Log       *slog.Logger
 }
@@ -63,7 +64,7 @@ type Worker struct {
 	mu      sync.Mutex
 	units   map[Topic]*unit
 	beaten  time.Time // when the newest confirmed heartbeat was sent; zero: the lease is lost
-	terms   int       // how often the lease was gained
+	leases  int       // how often the lease was gained
 	leaving bool
 	closed  bool
 	expiry  *time.Timer
@@ -119,7 +120,7 @@ func New(ctx context.Context, config Config) (*Worker, error) {
 	}
 	w := &Worker{
 		config: config, bucket: bucket, units: map[Topic]*unit{},
-		member:  Member{ID: strings.ToLower(rand.Text()[:10]), Host: host, PID: os.Getpid(), Listen: config.Listen, Started: time.Now().UTC(), Chains: map[string][]string{}},
+		member:  Member{ID: strings.ToLower(rand.Text()[:10]), Host: host, PID: os.Getpid(), Chains: map[string][]string{}},
 		changed: make(chan struct{}, 1), closing: make(chan struct{}),
 	}
 	for _, c := range config.Chains {
@@ -137,9 +138,10 @@ func New(ctx context.Context, config Config) (*Worker, error) {
 // ID is the worker's name in the bucket.
 func (w *Worker) ID() string { return w.member.ID }
 
-// Start joins: from now on topics come to this worker. It returns when its first heartbeat is stored. The
-// worker goes on when ctx ends, until it is closed.
-func (w *Worker) Start(ctx context.Context) error {
+// Start joins: from now on topics come to this worker. It returns when its first heartbeat is stored, which says
+// where the worker's HTTP server listens. The worker goes on when ctx ends, until it is closed.
+func (w *Worker) Start(ctx context.Context, listen string) error {
+	w.member.Listen, w.member.Started = listen, time.Now().UTC()
 	if err := w.beat(ctx); err != nil {
 		return err
 	}

@@ -18,6 +18,9 @@ import (
 	"attune/pipeline/topology"
 )
 
+// Reader names the durable consumers: wake-<partition>.
+const Reader = "wake"
+
 // Forwarder appends due wake-ups to the log.
 type Forwarder struct {
 	js  jetstream.JetStream
@@ -32,7 +35,7 @@ func NewForwarder(js jetstream.JetStream, now func() time.Time, log *slog.Logger
 
 // Subscriber reads the due wake-ups.
 func (f *Forwarder) Subscriber() *bus.Subscriber {
-	return bus.NewSubscriber(f.js, bus.SubscriberConfig{Stream: topology.Wakeups, Reader: "wake", Open: f.open, Delete: true, Log: f.log})
+	return bus.NewSubscriber(f.js, bus.SubscriberConfig{Stream: topology.Wakeups, Reader: Reader, Open: f.open, Delete: true, Log: f.log})
 }
 
 // Handle turns one due wake-up into a record of the log: the Router's handler.
