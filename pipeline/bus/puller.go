@@ -140,36 +140,31 @@ func (p *Puller) request() error {
 func (p *Puller) receive(ctx context.Context) (*nats.Msg, error) {
 	m, err := p.sub.NextMsg(0) // what is there already needs no timer
 	if errors.Is(err, nats.ErrTimeout) {
-		m, err = p.await(ctx)
+		wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
+		m, err = p.sub.NextMsgWithContext(wait)
+		cancel()
 	}
-	if m == nil {
-		return nil, err
+	if err != nil {
+		return nil, p.failure(ctx, err)
 	}
 	p.heard = time.Now()
 	return p.status(m)
 }
 
-// await waits for one message; nil without an error means that there is none yet.
-func (p *Puller) await(ctx context.Context) (*nats.Msg, error) {
-	wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
-	defer cancel()
-	m, err := p.sub.NextMsgWithContext(wait)
-	if err != nil {
-		if silent := time.Since(p.heard) > 4*pullHeartbeat; silent && !errors.Is(ctx.Err(), context.Canceled) && errors.Is(err, context.DeadlineExceeded) {
-			return nil, ErrPullLost // also when a caller gives less time than that: its requests may have died with the broker
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if errors.Is(err, nats.ErrNoResponders) {
-			return nil, fmt.Errorf("%w: %w", ErrConsumerGone, err)
-		}
-		if !errors.Is(err, context.DeadlineExceeded) {
-			return nil, fmt.Errorf("pull: %w", err)
-		}
-		return nil, nil
+// failure is why nothing was received; nil: nothing has come yet.
+func (p *Puller) failure(ctx context.Context, err error) error {
+	waited := errors.Is(err, context.DeadlineExceeded)
+	switch silent := time.Since(p.heard) > 4*pullHeartbeat; {
+	case silent && waited && !errors.Is(ctx.Err(), context.Canceled):
+		return ErrPullLost // also when a caller gives less time than that: its requests may have died with the broker
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w: %w", ErrConsumerGone, err)
+	case !waited:
+		return fmt.Errorf("pull: %w", err)
 	}
-	return m, nil
+	return nil
 }
 
 // status handles what is no delivery and returns nil for it.
