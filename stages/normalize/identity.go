@@ -93,16 +93,23 @@ type identities struct {
 }
 
 // owners are the further keys to read: whom the profiles found belong to, and whether an earlier attempt has
-// claimed the fresh one.
+// claimed the fresh one. A call that changes no link needs none, which is most of them.
 func (i *identities) owners(n *names, fresh string) []string {
+	profile := i.get(cmp.Or(n.user, n.anonymous))
 	var keys []string
-	if i.get(cmp.Or(n.user, n.anonymous)) == "" {
+	if profile == "" {
 		keys = append(keys, ownerKey(fresh))
 	}
+	changes := profile == ""
 	for _, key := range n.keys() {
-		if profile := i.get(key); profile != "" {
-			keys = append(keys, ownerKey(profile))
+		found := i.get(key)
+		changes = changes || found != profile
+		if found != "" {
+			keys = append(keys, ownerKey(found))
 		}
+	}
+	if !changes {
+		return nil
 	}
 	return keys
 }
