@@ -20,13 +20,18 @@ type target struct {
 	Config string `placeholder:"FILE" help:"An attune.yaml that names the engines."`
 }
 
-// load finds the configuration; where it leaves an engine to a running dev, that one's address is filled in.
-func (t *target) load() (config.Config, error) {
+// configured is the configuration as it was given.
+func (t *target) configured() (config.Config, error) {
 	sources := config.Sources{Path: t.Config, Env: os.Environ()}
 	if t.Data != "" {
 		sources.Flags = []config.Setting{{Path: "data_dir", Value: t.Data, Name: "--data"}}
 	}
-	c, err := sources.Load()
+	return sources.Load()
+}
+
+// load finds the configuration; where it leaves an engine to a running dev, that one's address is filled in.
+func (t *target) load() (config.Config, error) {
+	c, err := t.configured()
 	if err != nil || c.NATS.URL != "" && c.ClickHouse.DSN != "" {
 		return c, err
 	}
@@ -45,7 +50,10 @@ func (t *target) load() (config.Config, error) {
 
 // connect reaches the target's NATS, whose streams must exist.
 func (t *target) connect() (*nats.Conn, jetstream.JetStream, error) {
-	c, err := t.load()
+	c, err := t.configured()
+	if err == nil && c.NATS.URL == "" {
+		c, err = t.load()
+	}
 	if err != nil {
 		return nil, nil, err
 	}
