@@ -330,6 +330,9 @@ func TestPartsRunByThemselves(t *testing.T) {
 		}
 		return false
 	})
+	if strings.Contains(w.logs.String(), "topic lost") {
+		t.Errorf("workers got in each other's way:\n%s", w.logs)
+	}
 }
 
 func TestOnlyRunsWhatIsNamed(t *testing.T) {
