@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,13 +25,43 @@ import (
 // asCommand makes the test binary behave as attune itself, so that tests run real processes.
 const asCommand = "ATTUNE_TEST_AS_COMMAND"
 
+// asBroker makes the test binary a NATS server; its value is the port and the data folder.
+const asBroker = "ATTUNE_TEST_AS_BROKER"
+
+// lifeLine makes either end when its standard input does, so that none outlives the test.
+const lifeLine = "ATTUNE_TEST_LIFE_LINE"
+
 func TestMain(m *testing.M) {
 	embedded.MaybeClickHouse()
+	if os.Getenv(lifeLine) != "" {
+		os.Unsetenv(lifeLine)
+		go func() {
+			_, _ = io.Copy(io.Discard, os.Stdin)
+			os.Exit(exitInterrupted)
+		}()
+	}
+	if broker := os.Getenv(asBroker); broker != "" {
+		fmt.Fprintln(os.Stderr, "broker:", serveBroker(broker))
+		os.Exit(exitFailed)
+	}
 	if os.Getenv(asCommand) != "" {
 		os.Unsetenv(asCommand) // the configuration refuses variables that it doesn't know
 		main()
 	}
 	enginetest.Main(m)
+}
+
+// serveBroker returns only when the server can't be had.
+func serveBroker(text string) error {
+	var c embedded.NATSConfig
+	if _, err := fmt.Sscanf(text, "%d %s", &c.Port, &c.Dir); err != nil {
+		return err
+	}
+	c.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if _, err := embedded.StartNATS(context.Background(), c); err != nil {
+		return err
+	}
+	select {}
 }
 
 // attune is a command line of this program, in the repository's root.
