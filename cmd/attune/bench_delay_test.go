@@ -20,15 +20,15 @@ func delayRows() []row {
 	return []row{
 		{name: "event-to-decision-p99", unit: "ms", of: ofValue, less: true, floor: 50, aim: 20, open: openDecisions},
 		{name: "wake-up-lateness-p99", unit: "ms", of: ofValue, less: true, floor: 1500, aim: 600, most: 1, open: openWakes},
-		{name: "takeover", unit: "ms", of: ofValue, less: true, floor: 4000, aim: 2000, open: func(tb testing.TB, _ scale) func() (figure, figure) {
-			tb.Skip("no worker takes over from another one yet")
-			return nil
-		}},
+		{name: "takeover-after-kill", unit: "ms", of: ofValue, less: true, floor: 4000, aim: 2000, open: openTakeover},
 	}
 }
 
-// observe calls back for each commit from now on, with its facts and the instant at which the broker had stored it.
-func (p *product) observe(see func(facts pipeline.Facts, stored time.Time)) (stop func()) {
+// observer is told of a commit, its facts, and the instant at which the broker had stored it.
+type observer func(partition int, commit *pipeline.Commit, facts pipeline.Facts, stored time.Time)
+
+// observe tells of each commit from now on, in order, from one goroutine.
+func (p *product) observe(see observer) (stop func()) {
 	codec, err := pipeline.NewCommitCodec()
 	if err != nil {
 		p.tb.Fatal(err)
@@ -51,8 +51,14 @@ func (p *product) observe(see func(facts pipeline.Facts, stored time.Time)) (sto
 		facts, err := codec.Facts(commit)
 		if err != nil {
 			p.tb.Error(err)
+			return
 		}
-		see(facts, metadata.Timestamp)
+		partition, err := topology.PartitionOf(m.Subject())
+		if err != nil {
+			p.tb.Error(err)
+			return
+		}
+		see(partition, commit, facts, metadata.Timestamp)
 	})
 	if err != nil {
 		p.tb.Fatal(err)
@@ -70,7 +76,7 @@ func openDecisions(tb testing.TB, s scale) func() (figure, figure) {
 		var mu sync.Mutex
 		var delays []time.Duration
 		from := time.Now().Add(2 * time.Second / time.Duration(s)) // by then it has settled in
-		stop := p.observe(func(facts pipeline.Facts, stored time.Time) {
+		stop := p.observe(func(_ int, _ *pipeline.Commit, facts pipeline.Facts, stored time.Time) {
 			mu.Lock()
 			defer mu.Unlock()
 			for _, e := range facts.Events {
@@ -109,8 +115,10 @@ func (p *product) flood(f *feed, n int) float64 {
 	if err := producers.Wait(); err != nil {
 		p.tb.Fatal(err)
 	}
+	p.decided()
+	most := watch.perSecond(n).value
 	p.settle()
-	return watch.perSecond(n).value
+	return most
 }
 
 // pace appends events at an even rate for so long, and returns how many. None waits for the ones before it.
@@ -153,7 +161,7 @@ func openWakes(tb testing.TB, s scale) func() (figure, figure) {
 		}
 		done := make(chan struct{})
 		var delays []time.Duration
-		stop := p.observe(func(facts pipeline.Facts, stored time.Time) {
+		stop := p.observe(func(_ int, _ *pipeline.Commit, facts pipeline.Facts, stored time.Time) {
 			for _, d := range facts.Decisions {
 				if d.Campaign != "cart-abandonment" {
 					continue

@@ -47,19 +47,27 @@ func openProduct(tb testing.TB) *product {
 	return p
 }
 
-func (p *product) start(c config.Config) error {
+// prepare makes the streams and brings the example workspace into force.
+func (p *product) prepare(c topology.Config) error {
 	ctx := p.tb.Context()
-	if err := topology.Ensure(ctx, p.js, c.Topology); err != nil {
-		return err
-	}
-	if err := catchMails(&c, "127.0.0.1:1"); err != nil {
+	c.Partitions = benchPartitions
+	if err := topology.Ensure(ctx, p.js, c); err != nil {
 		return err
 	}
 	store, err := openControl(ctx, p.js)
 	if err != nil {
 		return err
 	}
-	if _, _, err := applyWorkspace(ctx, store, exampleWorkspace(p.tb)); err != nil {
+	_, _, err = applyWorkspace(ctx, store, exampleWorkspace(p.tb))
+	return err
+}
+
+func (p *product) start(c config.Config) error {
+	ctx := p.tb.Context()
+	if err := p.prepare(c.Topology); err != nil {
+		return err
+	}
+	if err := catchMails(&c, "127.0.0.1:1"); err != nil {
 		return err
 	}
 	registry := prometheus.NewRegistry()
@@ -86,7 +94,8 @@ func (p *product) start(c config.Config) error {
 			p.tb.Error(err)
 		}
 	})
-	<-w.router.Running()
+	p.decided() // every partition has its owner
+	p.passed(topology.Commits, pipeline.ReaderClickHouse)
 	return nil
 }
 
@@ -94,6 +103,30 @@ func (p *product) start(c config.Config) error {
 func (p *product) settle() {
 	if err := settle(p.tb.Context(), p.js, benchPartitions); err != nil {
 		p.tb.Fatal(err)
+	}
+}
+
+// decided waits until everything that was taken in has passed the customer chain.
+func (p *product) decided() {
+	for partition := range benchPartitions {
+		p.passed(topology.Raw, topology.Durable(pipeline.ReaderNormalize, partition))
+	}
+	for partition := range benchPartitions {
+		p.passed(topology.Events, topology.Durable(pipeline.ReaderCustomer, partition))
+	}
+}
+
+// passed waits until a reader has acknowledged everything that is there.
+func (p *product) passed(stream, reader string) {
+	for {
+		consumer, err := p.js.Consumer(p.tb.Context(), stream, reader)
+		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) { // which is being claimed at the moment
+			p.tb.Fatal(err)
+		}
+		if err == nil && consumer.CachedInfo().NumPending == 0 && consumer.CachedInfo().NumAckPending == 0 {
+			return
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -30,7 +30,7 @@ func rawRelay(ctx context.Context, js jetstream.JetStream, stream, out string, s
 		}); err != nil {
 			return figure{}, err
 		}
-		defer js.DeleteConsumer(ctx, stream, name) //nolint:errcheck // the next measurement would tell
+		defer js.DeleteConsumer(ctx, stream, name)
 		relays = append(relays, &partitionRelay{
 			conn: js.Conn(), pull: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + name, out: topology.Subject(out, p), id: strconv.Itoa(p) + "-", left: n,
 		})
@@ -66,7 +66,7 @@ func (r *partitionRelay) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer sub.Unsubscribe() //nolint:errcheck // the connection is closed next
+	defer sub.Unsubscribe()
 	open, sequence := 0, 0
 	for r.left > 0 {
 		for open < min(2*benchBatch, r.left) { // between one and two batches are on their way
