@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -555,5 +556,46 @@ func TestReplayNeedsTheBeginning(t *testing.T) {
 	stop()
 	if report, _ := r.replay(state); !report.Equal() || report.Facts < 30 || report.Missing != 0 {
 		t.Errorf("from the snapshot: %+v, first %+v", report, report.First)
+	}
+}
+
+// The commits are purged in the middle of a replay, which has compared with them so far and had no trail yet: it
+// goes on with the trail, whose beginning tells of what has passed.
+func TestReplayOutlivesAPurge(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.run(900, 5, nil) // each worker ends with a trail of its own
+	trails := r.stream(topology.Trails)
+	var kept [][]byte
+	for sequence := uint64(1); sequence <= 6; sequence++ {
+		m, err := trails.GetMsg(t.Context(), sequence)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kept = append(kept, m.Data)
+	}
+	if err := trails.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	purge := sync.OnceFunc(func() {
+		for _, data := range kept {
+			r.put(topology.Subject(topology.Trails, 0), data)
+		}
+		r.purge()
+	})
+	replayer, err := replay.New(replay.Config{JetStream: r.js, Load: r.load, Verify: true, Progress: func(_ int, position, _ uint64) {
+		if position > 400 {
+			purge()
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, _, err := replayer.Partition(t.Context(), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !report.Equal() || report.Unknown+report.Missing != 0 || report.Hash != report.Recorded || report.Whole == 0 || report.Whole == report.Facts {
+		t.Errorf("report %+v, first %+v", report, report.First)
 	}
 }
