@@ -27,15 +27,16 @@ type customers struct {
 	js         jetstream.JetStream
 	chain      *pipeline.Chain // with the definitions in force
 	population *population
-	foldEvery  time.Duration // 0: as the product does
+	foldEvery  time.Duration
 	gate       gate
 	stop       func()
 }
 
 func openCustomers(tb testing.TB, s scale, workspace *config.Workspace, n int) *customers {
-	c := &customers{tb: tb, server: enginetest.NATS(tb), population: newPopulation(s.of(n))}
+	// Ten times as often as the product: a run is a few seconds, and folding is to go on in it.
+	c := &customers{tb: tb, server: enginetest.NATS(tb), population: newPopulation(s.of(n)), foldEvery: time.Second}
 	if s != full {
-		c.foldEvery = 20 * time.Millisecond // a test does not wait for it
+		c.foldEvery = 20 * time.Millisecond
 	}
 	c.js = connected(tb, c.server)
 	t := topology.DefaultConfig()
@@ -111,7 +112,7 @@ func history(chain *pipeline.Chain) (*profile.Profile, error) {
 }
 
 // start runs a worker, with nothing in its caches, that keeps as many profiles in memory as given; 0: its default. Nobody else reads
-// the commits, so they are purged as soon as they are folded.
+// the commits, so they are purged once they are folded and their trail is kept.
 func (c *customers) start(cached int) {
 	ctx := c.tb.Context()
 	definitions, err := newDefinitions(ctx, c.js, benchPartitions)
@@ -156,18 +157,20 @@ func (c *customers) warm(f *feed) {
 	}
 }
 
-// folded waits until only the last commit of each partition is left.
+// folded waits until nothing has been written to the bucket for two rounds of folding.
 func (c *customers) folded(ctx context.Context) error {
-	for {
-		stream, err := c.js.Stream(ctx, topology.Commits)
+	newest, since := uint64(0), time.Now()
+	for time.Since(since) < 2*c.foldEvery {
+		stream, err := c.js.Stream(ctx, "KV_"+topology.Profiles)
 		if err != nil {
 			return err
 		}
-		if stream.CachedInfo().State.Msgs <= benchPartitions*2 {
-			return nil
+		if last := stream.CachedInfo().State.LastSeq; last != newest {
+			newest, since = last, time.Now()
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(c.foldEvery / 20)
 	}
+	return nil
 }
 
 // relay takes the span through the raw relay.
@@ -187,6 +190,10 @@ func (c *customers) relay(s span) figure {
 // are folded too.
 func (c *customers) run(s span) figure {
 	if err := c.gate.ready(c.tb.Context(), s); err != nil {
+		c.gate.open()
+		c.tb.Fatal(err)
+	}
+	if err := c.folded(c.tb.Context()); err != nil { // what a worker found unfolded when it began
 		c.gate.open()
 		c.tb.Fatal(err)
 	}
