@@ -48,18 +48,22 @@ func openBusRelay(tb testing.TB, s scale) func() (figure, figure) {
 }
 
 func busRelay(tb testing.TB, js jetstream.JetStream, filled span) (figure, error) {
-	subscriber := bus.NewSubscriber(js, bus.SubscriberConfig{Stream: "IN", Reader: "busrelay", Batch: benchBatch, Log: benchLog(tb)})
+	subscriber := bus.NewSubscriber(js, bus.SubscriberConfig{Stream: "IN", Reader: "busrelay", Batch: benchBatch, Whole: true, Log: benchLog(tb)})
 	var gate gate
 	gate.close()
 	var handlers []handler
 	for p := range benchPartitions {
 		out, id := topology.Subject("OUT", p), strconv.Itoa(p)+"-"
-		pass := func(m *message.Message) ([]*message.Message, error) {
-			passed := message.NewMessage("", m.Payload)
-			passed.SetContext(m.Context())
-			passed.Metadata[bus.SubjectKey] = out
-			passed.Metadata[jetstream.MsgIDHeader] = id + strconv.FormatUint(bus.From(m.Context()).Delivery().Sequence, 10)
-			return []*message.Message{passed}, nil
+		pass := func(m *message.Message) (passed []*message.Message, err error) {
+			err = bus.From(m.Context()).Each(func(d bus.Delivery, _ any) error {
+				next := message.NewMessage("", d.Data)
+				next.SetContext(m.Context())
+				next.Metadata[bus.SubjectKey] = out
+				next.Metadata[jetstream.MsgIDHeader] = id + strconv.FormatUint(d.Sequence, 10)
+				passed = append(passed, next)
+				return nil
+			})
+			return passed, err
 		}
 		handlers = append(handlers, handler{"busrelay-" + strconv.Itoa(p), topology.Subject("IN", p), subscriber, gate.through(pass)})
 	}
