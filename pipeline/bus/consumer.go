@@ -44,15 +44,15 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, stream, subject, 
 	if err != nil {
 		return nil, err
 	}
-	p.check = func(ctx context.Context) error {
+	p.check = func(ctx context.Context) (uint64, error) {
 		now, err := js.Consumer(ctx, stream, durable)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) || err == nil && !now.CachedInfo().Created.Equal(made.CachedInfo().Created) {
-			return fmt.Errorf("%w: another reader has made %s anew", ErrConsumerGone, durable)
+			return 0, fmt.Errorf("%w: another reader has made %s anew", ErrConsumerGone, durable)
 		}
 		if err != nil {
-			return fmt.Errorf("look up consumer %s of %s: %w", durable, stream, err)
+			return 0, fmt.Errorf("look up consumer %s of %s: %w", durable, stream, err)
 		}
-		return nil
+		return now.CachedInfo().Delivered.Consumer, nil
 	}
 	return p, nil
 }

@@ -24,6 +24,8 @@ var (
 const (
 	pullHeartbeat = 500 * time.Millisecond
 	pullExpiry    = 5 * time.Second
+	// checkEvery is how often a puller that gets nothing makes sure that the consumer is its own.
+	checkEvery = 2 * time.Second
 )
 
 // Delivery is one message of a stream as a consumer delivered it.
@@ -51,14 +53,18 @@ type Puller struct {
 	requests int    // ever sent: each has its own reply subject
 	last     uint64 // consumer sequence of the last delivery
 	heard    time.Time
-	check    func(context.Context) error // nil: the consumer's name is its own
+	// check makes sure that the consumer is still the one that was made, and tells how many deliveries it has made. nil:
+	// its name is its own.
+	check   func(context.Context) (delivered uint64, err error)
+	checked time.Time
+	seen    uint64 // the deliveries at that time
 }
 
 // NewPuller prepares to read a consumer that was just made.
 // Batch is the number of messages asked for at a time.
 func NewPuller(conn *nats.Conn, stream, consumer string, batch int) (*Puller, error) {
 	p := &Puller{
-		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(),
+		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(), checked: time.Now(),
 		subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
 	}
 	sub, err := conn.SubscribeSync(p.inbox + ".*")
@@ -107,7 +113,8 @@ func (p *Puller) Check(ctx context.Context) error {
 	if p.check == nil {
 		return nil
 	}
-	return p.check(ctx)
+	_, err := p.check(ctx)
+	return err
 }
 
 // Ack confirms the delivery and, on a consumer that acknowledges all, every one before it.
@@ -148,7 +155,7 @@ func (p *Puller) receive(ctx context.Context) (*nats.Msg, error) {
 		return nil, p.failure(ctx, err)
 	}
 	p.heard = time.Now()
-	return p.status(m)
+	return p.status(ctx, m)
 }
 
 // failure is why nothing was received; nil: nothing has come yet.
@@ -168,7 +175,7 @@ func (p *Puller) failure(ctx context.Context, err error) error {
 }
 
 // status handles what is no delivery and returns nil for it.
-func (p *Puller) status(m *nats.Msg) (*nats.Msg, error) {
+func (p *Puller) status(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	status := m.Header.Get("Status")
 	if status == "" || len(m.Data) > 0 {
 		return m, nil
@@ -176,7 +183,7 @@ func (p *Puller) status(m *nats.Msg) (*nats.Msg, error) {
 	description := m.Header.Get("Description")
 	switch {
 	case status == "100":
-		return nil, nil
+		return nil, p.idle(ctx)
 	case strings.EqualFold(description, "Consumer Deleted"), strings.EqualFold(description, "Leadership Change"),
 		strings.EqualFold(description, "Consumer is push based"):
 		return nil, fmt.Errorf("%w: %s", ErrConsumerGone, description)
@@ -185,6 +192,28 @@ func (p *Puller) status(m *nats.Msg) (*nats.Msg, error) {
 		p.open -= left
 		return nil, nil
 	}
+}
+
+// idle looks now and then whether silence means that there is nothing. A consumer that another reader has made anew
+// under the name answers our requests too, and the requests of a former reader may have taken what ours delivered: it
+// won't deliver that again, and the next delivery, which would show the gap, may be long in coming.
+func (p *Puller) idle(ctx context.Context) error {
+	if p.check == nil || time.Since(p.checked) < checkEvery {
+		return nil
+	}
+	p.checked = time.Now()
+	delivered, err := p.check(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	if p.seen > p.last { // at the last look already, so it isn't on its way
+		return fmt.Errorf("%w: %d were made, %d came", ErrGap, p.seen, p.last)
+	}
+	p.seen = delivered
+	return nil
 }
 
 func (p *Puller) accept(m *nats.Msg) (Delivery, error) {

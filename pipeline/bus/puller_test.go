@@ -220,6 +220,41 @@ func TestPullerEndsWhenTheConsumerIsOpenedAgain(t *testing.T) {
 }
 
 // The new consumer begins where it is opened also for those who look at it from outside.
+// The other reader has taken all that there was, and died: nothing comes any more but heartbeats.
+func TestPullerNoticesWhileNothingComesThatTheConsumerIsAnothers(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 10)
+	first := openPuller(t, js, 1, 5) // has not asked for anything yet
+	second := openPuller(t, js, 1, 5)
+	pull(t, second, 1, 10, 10)
+	second.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if got, err := first.Next(ctx, 5); !errors.Is(err, ErrConsumerGone) {
+		t.Errorf("%d messages and error %v, want %v", len(got), err, ErrConsumerGone)
+	}
+}
+
+// A former reader's requests, still open, have taken all that there was from the consumer that replaced its own.
+func TestPullerNoticesWhileNothingComesThatDeliveriesWereTaken(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 10)
+	p := openPuller(t, js, 1, 5)
+	former, err := NewPuller(conn, "LOG", "reader-0", 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer former.Close()
+	pull(t, former, 1, 10, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if got, err := p.Next(ctx, 5); !errors.Is(err, ErrGap) {
+		t.Errorf("%d messages and error %v, want %v", len(got), err, ErrGap)
+	}
+}
+
 func TestOpenConsumerKeepsTheFloor(t *testing.T) {
 	t.Parallel()
 	conn, js := logStream(t)
