@@ -25,6 +25,9 @@ type tally struct{}
 func (tally) Name() string                         { return "tally" }
 func (tally) Due(p *profile.Profile) event.Instant { return 0 }
 func (tally) Apply(s *pipeline.Step) {
+	if s.Event == nil {
+		return
+	}
 	if s.Profile.Counts == nil {
 		s.Profile.Counts = map[string]uint64{}
 	}

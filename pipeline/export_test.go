@@ -8,8 +8,10 @@ const (
 	ClaimBegun    = claimBegun
 	TailRead      = tailRead
 	ProfilesRead  = profilesRead
+	BatchComputed = batchComputed
 	CommitEncoded = commitEncoded
 	CommitSent    = commitSent
+	CommitStored  = commitStored
 	CommitNoted   = commitNoted
 	FoldBegun     = foldBegun
 	PurgeBegun    = purgeBegun

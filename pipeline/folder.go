@@ -141,7 +141,13 @@ func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]
 			if err != nil {
 				return nil, err
 			}
-			if theirs.Applied >= ours.Applied {
+			if theirs.Applied > ours.Applied {
+				// The next owner's. Its revision must not become ours: what we fold next may be older as well.
+				f.cache.stored(there.Revision)
+				f.cache.folded(x, x.revision)
+				continue
+			}
+			if theirs.Applied == ours.Applied {
 				f.cache.folded(x, there.Revision)
 				continue
 			}
