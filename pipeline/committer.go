@@ -29,6 +29,7 @@ type committer struct {
 
 	mu     sync.Mutex
 	last   uint64 // sequence of the newest stored commit
+	mark   uint64 // that it states
 	bytes  int64  // stored since the last round of folding
 	err    error
 	closed bool
@@ -100,7 +101,7 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	}
 	// Only now: whoever sees the sequence must see its profiles as not folded, or a mark would pass them, and its trail as
 	// not stored, or it would be purged.
-	c.stored(sequence, len(u.data))
+	c.stored(sequence, u.commit.Mark, len(u.data))
 	c.c.metrics.commits.Inc()
 	c.c.metrics.bytes.Add(float64(len(u.data)))
 	if u.oldest != 0 {
@@ -135,10 +136,10 @@ func (c *committer) publish(ctx context.Context, data []byte) (uint64, error) {
 	return acks[0].Sequence, nil
 }
 
-func (c *committer) stored(sequence uint64, size int) {
+func (c *committer) stored(sequence, mark uint64, size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last = sequence
+	c.last, c.mark = sequence, mark
 	if c.bytes += int64(size); c.bytes >= c.c.config.FoldBytes {
 		select {
 		case c.heavy <- struct{}{}:
@@ -160,6 +161,13 @@ func (c *committer) confirmed() uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.last
+}
+
+// stated is the mark of the newest stored commit: whoever takes over reads what is above it.
+func (c *committer) stated() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mark
 }
 
 func (c *committer) failed() error {

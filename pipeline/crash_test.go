@@ -467,23 +467,30 @@ func TestCustomerPurgesWhatNobodyNeeds(t *testing.T) {
 	last := all[len(all)-1].sequence
 	pass("swift", last)
 	pass("slow", 3)
-	eventually(t, "commits are purged", func() bool { return r.commits()[0].sequence > 3 })
+	next := uint64(200)
+	commit := func() { // what is folded, a stored commit must say
+		t.Helper()
+		next, last = next+1, last+1
+		r.append(next, next-1, "other", "view")
+		r.waitPosition(next)
+		pass("swift", last)
+	}
+	eventually(t, "commits are purged", func() bool { commit(); return r.commits()[0].sequence > 3 })
 	if first := r.commits()[0].sequence; first != 4 {
 		t.Errorf("the oldest commit is %d, though the slow reader stands at 3", first)
 	}
-	pass("slow", last)
-	eventually(t, "only the last commit is left", func() bool { return len(r.commits()) == 1 })
-	if end, traces := r.trail(); end.To != 200 || len(traces) != 200 {
-		t.Errorf("%d records up to position %d have a trail, want 200", len(traces), end.To)
-	}
-	if left := r.commits(); left[0].sequence != last || left[0].Position != 200 {
+	eventually(t, "only the last commit is left", func() bool { commit(); pass("slow", last); return len(r.commits()) == 1 })
+	if left := r.commits(); left[0].sequence != last || left[0].Position != next {
 		t.Errorf("commit %d is left, want %d", left[0].sequence, last)
 	}
 	stop()
+	if end, traces := r.trail(); end.To != next || uint64(len(traces)) != next {
+		t.Errorf("%d records up to position %d have a trail, want %d", len(traces), end.To, next)
+	}
 	// The next owner reads all of it from there and from the bucket.
 	stop, _ = r.worker(nil)
-	r.append(201, 200, "p1", "view")
-	r.waitPosition(201)
+	r.append(next+1, next, "p1", "view")
+	r.waitPosition(next + 1)
 	stop()
 	if p := r.profiles()["p1"]; p.Counts["view"] != 8 {
 		t.Errorf("p1 counts %v, want 8 views", p.Counts)
@@ -601,7 +608,7 @@ func TestCustomerCutsByTheSizeOfTheProfiles(t *testing.T) {
 	}
 	round(0)
 	round(0)
-	for _, m := range r.stored(topology.Commits, topology.Subject(topology.Commits, 0)) {
+	for _, m := range r.stored(topology.Commits, topology.Subject(topology.Commits, r.number)) {
 		if len(m.Data) > limit+8<<10 { // one record beyond the cut, with its profile
 			t.Errorf("commit %d has %d bytes, want about %d", m.Sequence, len(m.Data), limit)
 		}

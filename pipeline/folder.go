@@ -158,11 +158,12 @@ func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]
 	return again, nil
 }
 
-// purge drops the commits that are folded and that every reader has passed; the last one always stays.
+// purge drops the commits that are folded and that every reader has passed; the last one always stays. Folded is
+// what a stored commit says: a next owner may be reading all above that mark at this moment, and would miss a newer
+// state of a profile that it has read already.
 func (f *folder) purge(ctx context.Context) error {
 	last := f.committer.confirmed()
-	upTo, _ := f.cache.mark(last)
-	upTo = min(upTo, f.tracer.settled(last))
+	upTo := min(f.committer.stated(), f.tracer.settled(last))
 	if min(upTo+1, last) <= f.purged {
 		return nil
 	}

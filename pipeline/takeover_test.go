@@ -1,6 +1,7 @@
 package pipeline_test
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -59,6 +60,52 @@ func TestCustomerFoldsNothingOlderOverTheNextOwner(t *testing.T) {
 	stop()
 	close(wake)
 	sleeper()
+	for _, difference := range w.settle() {
+		t.Error(difference)
+	}
+}
+
+// A former owner folds and purges while the next one reads the tail: what is purged must not be missed there.
+func TestCustomerReadsTheTailBesideAPurge(t *testing.T) {
+	t.Parallel()
+	const commits = 200 // more than are under way to the reader
+	w := newRig(t, 1).world(t, 0)
+	w.eventOf("p", "view")
+	for i := range commits {
+		w.eventOf(fmt.Sprint("other", i), "view")
+	}
+	w.eventOf("p", "view")
+	w.eventOf("other", "view")
+	closing, claimed := make(chan struct{}), make(chan struct{})
+	leave, read := sync.OnceFunc(func() { close(closing) }), sync.OnceFunc(func() { close(claimed) })
+	stop := w.customer(func(c *pipeline.CustomerConfig) {
+		c.FoldEvery, c.CachedProfiles, c.CommitBytes = time.Hour, 1000, 1
+		c.FailAt(func(at pipeline.Point) error {
+			if at == pipeline.FoldBegun {
+				leave()
+				<-claimed
+			}
+			return nil
+		})
+	})
+	w.reach(w.end)
+	w.settled()
+	left := make(chan struct{})
+	go func() { defer close(left); stop() }()
+	<-closing
+
+	w.eventOf("p", "view")
+	stop = w.customer(func(c *pipeline.CustomerConfig) {
+		c.FailAt(func(at pipeline.Point) error {
+			if at == pipeline.TailRead {
+				read()
+				<-left
+			}
+			return nil
+		})
+	})
+	w.reach(w.end)
+	stop()
 	for _, difference := range w.settle() {
 		t.Error(difference)
 	}
