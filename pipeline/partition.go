@@ -147,7 +147,6 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 // Close stores what was submitted, folds and lets go.
 func (p *partition) Close() {
 	p.committer.finish()
-	p.folder.finish()
 	p.work.Wait()
 	p.ended()
 	p.reads.Close()

@@ -182,7 +182,11 @@ func (p *partition) start(ctx context.Context) error {
 	p.committer.start(wave)
 	p.folder = &folder{c: p.c, number: p.number, cache: p.cache, bucket: writes, committer: p.committer, tracer: p.committer.tracer, stop: make(chan struct{})}
 	p.work.Add(2)
-	go func() { defer p.work.Done(); p.committer.run(background) }()
+	go func() {
+		defer p.work.Done()
+		defer p.folder.finish() // after the last commit, which it folds too
+		p.committer.run(background)
+	}()
 	go func() { defer p.work.Done(); p.folder.run(background) }()
 	return nil
 }
