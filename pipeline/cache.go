@@ -20,6 +20,9 @@ type cache struct {
 	dirty   dirtyHeap
 	limit   int
 	newest  uint64 // the bucket's latest revision that is known: a fold confirmed it
+	soiled  int    // entries that are not folded
+
+	relieved chan struct{} // holds one when an entry was folded
 }
 
 // entry is one profile in memory.
@@ -37,7 +40,7 @@ type entry struct {
 }
 
 func newCache(limit int) *cache {
-	return &cache{entries: map[string]*entry{}, recent: list.New(), limit: limit}
+	return &cache{entries: map[string]*entry{}, recent: list.New(), limit: limit, relieved: make(chan struct{}, 1)}
 }
 
 func (c *cache) has(id string) bool {
@@ -169,24 +172,27 @@ func (c *cache) folded(f fold, revision uint64) {
 	if f.entry.changed == f.commit {
 		f.entry.since = 0
 		f.entry.state = nil
+		c.soiled--
+		select {
+		case c.relieved <- struct{}{}:
+		default:
+		}
 		return
 	}
 	c.soil(f.entry, f.entry.changed)
 }
 
-func (c *cache) unfolded() (n int) {
+func (c *cache) unfolded() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, e := range c.entries {
-		if e.since != 0 {
-			n++
-		}
-	}
-	return n
+	return c.soiled
 }
 
 // soil notes the oldest commit of an entry that is not folded.
 func (c *cache) soil(e *entry, since uint64) {
+	if e.since == 0 {
+		c.soiled++
+	}
 	e.since = since
 	heap.Push(&c.dirty, dirtyItem{since: since, entry: e})
 }

@@ -141,10 +141,7 @@ func (c *committer) stored(sequence, mark uint64, size int) {
 	defer c.mu.Unlock()
 	c.last, c.mark = sequence, mark
 	if c.bytes += int64(size); c.bytes >= c.c.config.FoldBytes {
-		select {
-		case c.heavy <- struct{}{}:
-		default:
-		}
+		c.hurry()
 	}
 }
 

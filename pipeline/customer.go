@@ -39,7 +39,8 @@ type CustomerConfig struct {
 	Load func(ctx context.Context, record event.ControlRecord) (*Chain, error)
 	// CommitBytes is the encoded size at which a batch is cut. Default 512 KiB.
 	CommitBytes int
-	// CachedProfiles bounds the profiles kept in memory per partition, beside those not yet folded. Default 50,000.
+	// CachedProfiles bounds the profiles kept in memory per partition, and beside them those not yet folded: when there
+	// are more of these, commits wait for the folds. Default 50,000.
 	CachedProfiles int
 	// FoldEvery and FoldBytes begin a round of folding, whichever comes first: so long after the one before, or when
 	// the commits since then are so large. The more lies between two rounds, the fewer profiles are written, each

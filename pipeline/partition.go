@@ -62,6 +62,9 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 	if err := p.c.config.Throttle.Wait(ctx); err != nil {
 		return nil, err
 	}
+	if err := p.room(ctx); err != nil {
+		return nil, err
+	}
 	p.cache.makeRoom()
 	values := make([]any, len(deliveries))
 	var missing []string
