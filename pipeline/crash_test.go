@@ -54,7 +54,11 @@ func (r *rig) worker(edit func(*pipeline.CustomerConfig)) (stop, kill func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	router.AddConsumerHandler("customer-0", topology.Subject(topology.Events, r.number), customer.Subscriber(), customer.Handle)
+	subscriber, handle := customer.Subscriber(), customer.Handle
+	if r.serve != nil {
+		subscriber, handle = r.serve(customer)
+	}
+	router.AddConsumerHandler("customer-0", topology.Subject(topology.Events, r.number), subscriber, handle)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()

@@ -12,6 +12,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline"
+	"attune/pipeline/bus"
 	"attune/pipeline/embedded"
 	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
@@ -45,6 +46,8 @@ type rig struct {
 	n      *embedded.NATS
 	js     jetstream.JetStream
 	number int // of the partition
+	// serve may put something between the Router and the chain.
+	serve func(*pipeline.Customer) (*bus.Subscriber, message.NoPublishHandlerFunc)
 }
 
 func newRig(t *testing.T, partitions int) *rig {

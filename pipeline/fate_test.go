@@ -48,7 +48,7 @@ func (w *wire) Dial(network, address string) (net.Conn, error) {
 	if w.change == nil {
 		return socket, nil
 	}
-	return changed{socket, w.change}, nil
+	return &changed{socket, w.change}, nil
 }
 
 func (w *wire) cut() {
@@ -62,7 +62,7 @@ type changed struct {
 	change func([]byte) []byte
 }
 
-func (c changed) Write(p []byte) (int, error) { return c.Conn.Write(c.change(p)) }
+func (c *changed) Write(p []byte) (int, error) { return c.Conn.Write(c.change(p)) }
 
 // fate is where and how one worker ends.
 type fate struct {
@@ -167,7 +167,7 @@ func (f *fate) happened() bool {
 func (w *world) victim(f *fate) (bury func()) {
 	w.t.Helper()
 	stop := w.customer(func(c *pipeline.CustomerConfig) {
-		c.JetStream = f.js
+		c.JetStream = w.through(f.js)
 		c.FailAt(f.strike)
 	})
 	w.t.Cleanup(func() { f.goOn(); stop() })

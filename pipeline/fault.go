@@ -5,31 +5,34 @@ package pipeline
 type point int
 
 const (
-	claimBegun      point = iota // nothing is known of the partition
-	claimRead                    // the last commit is read, the claim not stored
-	claimStored                  // the claim is stored, the tail not read
-	tailRead                     // one commit of the tail is taken over
-	claimed                      // the tail is read, nothing runs yet
-	profilesRead                 // a batch's profiles are in memory
-	batchComputed                // its records are applied, nothing is encoded
-	commitEncoded                // the commit is encoded, its profiles are pinned
-	commitSent                   // it is sent, its confirmation not here
-	commitStored                 // it is confirmed, which nobody has noted
-	commitNoted                  // it is noted, its input not acknowledged
-	inputAcked                   // its input is acknowledged
-	trailBegun                   // a trail is about to be stored
-	trailStored                  // it is stored, which nobody has noted
-	foldBegun                    // profiles are about to be written to the bucket
-	foldWritten                  // they are written, which nobody has noted
-	foldConflicted               // some were refused, the bucket's copies not read
-	foldResolved                 // the copies are read, nothing is written over them
-	foldNoted                    // the folds are noted
-	purgeBegun                   // commits that nobody needs are about to go
-	purged                       // they are gone, which nobody has noted
-	rangeCollected               // the sink has a batch, which is not journalled
-	rangeJournalled              // it is journalled, not written
-	rangeWritten                 // it is written, not acknowledged
-	rangeAcked                   // it is acknowledged
+	claimBegun       point = iota // nothing is known of the partition
+	claimRead                     // the last commit is read, the claim not stored
+	claimStored                   // the claim is stored, the tail not read
+	tailRead                      // one commit of the tail is taken over
+	claimed                       // the tail is read, nothing runs yet
+	profilesRead                  // a batch's profiles are in memory
+	batchComputed                 // its records are applied, nothing is encoded
+	commitEncoded                 // the commit is encoded, its profiles are pinned
+	commitSent                    // it is sent, its confirmation not here
+	commitStored                  // it is confirmed, which nobody has noted
+	commitNoted                   // it is noted, its input not acknowledged
+	inputAcked                    // its input is acknowledged
+	trailBegun                    // a trail is about to be stored
+	trailStored                   // it is stored, which nobody has noted
+	foldBegun                     // profiles are about to be written to the bucket
+	foldWritten                   // they are written, which nobody has noted
+	foldConflicted                // some were refused, the bucket's copies not read
+	foldResolved                  // the copies are read, nothing is written over them
+	foldNoted                     // the folds are noted
+	purgeBegun                    // commits that nobody needs are about to go
+	purged                        // they are gone, which nobody has noted
+	outputsSent                   // what leaves the partition is sent, its confirmations not here
+	outputsConfirmed              // it is confirmed, the commit not acknowledged
+	outputsAcked                  // the commit is acknowledged
+	rangeCollected                // the sink has a batch, which is not journalled
+	rangeJournalled               // it is journalled, not written
+	rangeWritten                  // it is written, not acknowledged
+	rangeAcked                    // it is acknowledged
 
 	points // how many there are
 )
@@ -42,6 +45,7 @@ func (p point) String() string {
 		trailBegun: "trail begun", trailStored: "trail stored",
 		foldBegun: "fold begun", foldWritten: "fold written", foldConflicted: "fold conflicted", foldResolved: "fold resolved",
 		foldNoted: "fold noted", purgeBegun: "purge begun", purged: "purged",
+		outputsSent: "outputs sent", outputsConfirmed: "outputs confirmed", outputsAcked: "outputs acked",
 		rangeCollected: "range collected", rangeJournalled: "range journalled", rangeWritten: "range written", rangeAcked: "range acked",
 	}[p]
 }

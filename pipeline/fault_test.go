@@ -15,41 +15,48 @@ func TestCustomerDiesAtEveryPoint(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 256)
 	number := 0
-	for at := range pipeline.FirstOfSink {
+	for at := range pipeline.OutputsSent {
 		for how := range deaths {
 			number++
 			mine := number - 1
 			t.Run(fmt.Sprintf("%s/%s", at, how), func(t *testing.T) {
 				t.Parallel()
 				w := r.world(t, mine)
-				w.events(12)
-				stop := w.customer(nil)
-				w.reach(w.end)
-				stop()
-				w.events(12)
-				first := w.fate(pipeline.CommitEncoded, 1000, cut, nil)
-				stop = w.customer(func(c *pipeline.CustomerConfig) {
-					c.JetStream, c.FoldEvery, c.CachedProfiles = first.js, time.Hour, 1000
-				})
-				w.reach(w.end)
-				first.wire.cut()
-				stop()
-				w.events(6)
-				w.eventOf(w.destination+"-new", "view") // whom nobody holds in memory
-				w.oddities()
-				w.events(8)
 				f := w.fate(at, 1, how, nil)
-				bury := w.victim(f)
+				differences := w.ordeal(f)
 				if !f.happened() {
 					t.Errorf("%s was never reached", at)
 				}
-				w.takeOver(f, bury)
-				for _, difference := range w.settle() {
+				for _, difference := range differences {
 					t.Error(difference)
 				}
 			})
 		}
 	}
+}
+
+// ordeal lets three workers have the partition one after another. The first folds all, the second leaves its commits
+// unfolded, the third has its fate; a fourth takes over. It returns where they all differ from the oracle.
+func (w *world) ordeal(f *fate) []string {
+	w.t.Helper()
+	w.events(12)
+	stop := w.customer(nil)
+	w.reach(w.end)
+	stop()
+	w.events(12)
+	second := w.fate(0, 0, cut, nil)
+	stop = w.customer(func(c *pipeline.CustomerConfig) {
+		c.JetStream, c.FoldEvery, c.CachedProfiles = w.through(second.js), time.Hour, 1000
+	})
+	w.reach(w.end)
+	second.wire.cut()
+	stop()
+	w.events(6)
+	w.eventOf(w.destination+"-new", "view") // whom nobody holds in memory
+	w.oddities()
+	w.events(8)
+	w.takeOver(f, w.victim(f))
+	return w.settle()
 }
 
 // Any sequence of points and deaths, one worker after another.
@@ -67,7 +74,7 @@ func TestCustomerDiesAgainAndAgain(t *testing.T) {
 				if w.ordinal > 40 && chance.IntN(4) == 0 {
 					w.oddities()
 				}
-				f := w.fate(pipeline.Point(chance.IntN(int(pipeline.FirstOfSink))), 1+chance.IntN(4), death(chance.IntN(int(deaths))), nil)
+				f := w.fate(pipeline.Point(chance.IntN(int(pipeline.OutputsSent))), 1+chance.IntN(4), death(chance.IntN(int(deaths))), nil)
 				t.Logf("%s, visit %d: %s", f.at, f.nth, f.how)
 				bury := w.victim(f)
 				if f.happened() && (f.how == stopped || f.how == left || f.how == slept) {

@@ -145,6 +145,9 @@ func (s *relaySession) send(place int, o *orderToSend) bool {
 
 // Commit waits for the confirmations, gives what found no room its end, then acknowledges.
 func (s *relaySession) Commit(ctx context.Context, last uint64, ack func() error) error {
+	if err := s.relay.faults.at(outputsSent); err != nil {
+		return err
+	}
 	acks, _ := s.Wave().Wait(ctx) // each answer is looked at
 	if err := ctx.Err(); err != nil {
 		return err
@@ -163,7 +166,13 @@ func (s *relaySession) Commit(ctx context.Context, last uint64, ack func() error
 	if err := s.drop(ctx); err != nil {
 		return err
 	}
-	return s.SourceSession.Commit(ctx, last, ack)
+	if err := s.relay.faults.at(outputsConfirmed); err != nil {
+		return err
+	}
+	if err := s.SourceSession.Commit(ctx, last, ack); err != nil {
+		return err
+	}
+	return s.relay.faults.at(outputsAcked)
 }
 
 // drop gives the deliveries that found no room their records, and then states their ends in the log, in order.

@@ -21,6 +21,7 @@ type Relay struct {
 	js      jetstream.JetStream
 	commits *CommitCodec
 	log     *slog.Logger
+	faults  faults // tests only
 }
 
 // NewRelay prepares the relay.

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
@@ -100,6 +102,8 @@ type world struct {
 	end         uint64 // position of the last record
 	people      map[string]bool
 	stopRelay   func()
+	config      func(*pipeline.CustomerConfig)
+	mutate      func(jetstream.JetStream) jetstream.JetStream // another protocol
 }
 
 // base is an instant in the future: what a test arms never fires.
@@ -111,7 +115,7 @@ func (r *rig) world(t *testing.T, number int) *world {
 	w := &world{rig: &one, destination: fmt.Sprint("mail-", number), people: map[string]bool{}}
 	w.witness = w.rig.witness()
 	w.stopRelay = w.relay()
-	t.Cleanup(w.stopRelay)
+	t.Cleanup(func() { w.stopRelay() })
 	return w
 }
 
@@ -262,9 +266,21 @@ func (w *world) customer(edit func(*pipeline.CustomerConfig)) (stop func()) {
 		c.Load = func(_ context.Context, record event.ControlRecord) (*pipeline.Chain, error) {
 			return w.chain(record.Version), nil
 		}
+		if w.config != nil {
+			w.config(c)
+		}
+		c.JetStream = w.through(c.JetStream)
 		if edit != nil {
 			edit(c)
 		}
 	})
 	return stop
+}
+
+// through is the broker as the workers of this world see it.
+func (w *world) through(js jetstream.JetStream) jetstream.JetStream {
+	if w.mutate == nil {
+		return js
+	}
+	return w.mutate(js)
 }
