@@ -1,13 +1,17 @@
 package pipeline_test
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"attune/pipeline"
+	"attune/pipeline/embedded"
+	"attune/pipeline/event"
 )
 
 // A process that stood still goes on while the next owner is at work: it finds newer profiles in the bucket, and the
@@ -108,5 +112,78 @@ func TestCustomerReadsTheTailBesideAPurge(t *testing.T) {
 	stop()
 	for _, difference := range w.settle() {
 		t.Error(difference)
+	}
+}
+
+// The first claim of a partition, of which nothing is there yet.
+func TestCustomerDiesInTheFirstClaim(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 64)
+	number := 0
+	for at := pipeline.ClaimBegun; at <= pipeline.CommitStored; at++ {
+		for _, how := range []death{cut, closed, stopped, slept} {
+			mine := number
+			number++
+			t.Run(fmt.Sprintf("%s/%s", at, how), func(t *testing.T) {
+				t.Parallel()
+				w := r.world(t, mine)
+				w.events(8)
+				f := w.fate(at, 1, how, nil)
+				w.takeOver(f, w.victim(f))
+				if !f.happened() {
+					t.Errorf("%s was never reached", at)
+				}
+				for _, difference := range w.settle() {
+					t.Error(difference)
+				}
+			})
+		}
+	}
+}
+
+// A commit of a single record that is too large for the broker stops the partition and says why. Once the broker takes
+// more, it goes on where it stood.
+func TestCustomerGoesOnWhenTheBrokerTakesMore(t *testing.T) {
+	t.Parallel()
+	const events, size = 20, 4 << 10
+	dir := t.TempDir()
+	hoarding := func(log *journal) func(*pipeline.CustomerConfig) {
+		return func(c *pipeline.CustomerConfig) {
+			c.CommitBytes, c.Log = 1, slog.New(slog.NewTextHandler(log, nil))
+			c.Load = func(context.Context, event.ControlRecord) (*pipeline.Chain, error) {
+				return &pipeline.Chain{Stages: []pipeline.Stage{hoard{}}}, nil
+			}
+		}
+	}
+	n, err := embedded.StartNATS(t.Context(), embedded.NATSConfig{Dir: dir, MaxPayload: 32 << 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	r := newRigOn(t, n, 1)
+	for i := range uint64(events) {
+		r.appendProperties(i+1, "p", size) // a profile of 80 KiB in the end
+	}
+	var log journal
+	stop, _ := r.worker(hoarding(&log))
+	eventually(t, "the log says what to do", func() bool { return log.has("max_payload of 32768") && log.has("raise it") })
+	stop()
+	stood := r.lastCommit().Position
+	if stood == 0 || stood >= events {
+		t.Errorf("the partition stands at %d", stood)
+	}
+	r.js.Conn().Close()
+	n.Close()
+
+	if n, err = embedded.StartNATS(t.Context(), embedded.NATSConfig{Dir: dir, MaxPayload: 1 << 20}); err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	r = newRigOn(t, n, 1)
+	stop, _ = r.worker(hoarding(&log))
+	r.waitPosition(events)
+	stop()
+	if p := r.profiles()["p"]; len(p.Traits) != events {
+		t.Errorf("%d traits of %d events", len(p.Traits), events)
 	}
 }
