@@ -71,6 +71,8 @@ type Config struct {
 	Now     func() time.Time // default time.Now
 	Metrics *Metrics         // may be shared between destinations; nil: none
 	Log     *slog.Logger     // nil: none
+
+	faults faults // tests only
 }
 
 // A delivery is tried up to attemptsInPlace times with pauses of up to pauseInPlace between them; then it goes to

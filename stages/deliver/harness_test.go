@@ -27,6 +27,7 @@ import (
 
 	"attune/pipeline"
 	"attune/pipeline/bus"
+	"attune/pipeline/embedded"
 	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
 	"attune/pipeline/state"
@@ -52,7 +53,12 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	conn, err := enginetest.NATS(t).Connect()
+	return newBenchOn(t, enginetest.NATS(t))
+}
+
+func newBenchOn(t *testing.T, n *embedded.NATS) *bench {
+	t.Helper()
+	conn, err := n.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -160,6 +160,9 @@ func (o *session) carryOut(ctx context.Context, a *assignment) error {
 	if err != nil {
 		return err
 	}
+	if err := s.config.faults.at(recordRead); err != nil {
+		return err
+	}
 	if record.ended() {
 		a.record = record
 		return nil
@@ -219,8 +222,14 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 	if err := s.note(ctx, a); err != nil { // from here on a stop waits: half an attempt would be held
 		return nil, err
 	}
+	if err := s.config.faults.at(recordCreated); err != nil {
+		return nil, err
+	}
 	a.unsent = 0
 	receipt, failed := s.send(ctx, p.mail)
+	if err := s.config.faults.at(mailSent); err != nil {
+		return nil, err
+	}
 	response := receipt.Response
 	if failed != nil {
 		response = failed.Error()
@@ -277,7 +286,25 @@ func (s *Stage) store(ctx context.Context, a *assignment) error {
 	s.config.Metrics.outcomes.WithLabelValues(s.config.Destination, string(a.record.State), a.record.Reason).Inc()
 	s.config.Log.Debug("delivery ended", "decision", d.Decision, "campaign", d.Campaign, "destination", d.Destination,
 		"outcome", a.record.State, "reason", a.record.Reason, "attempt", a.record.Attempt, "trace", d.Trace)
-	return nil
+	return s.config.faults.at(outcomeStored)
+}
+
+// Commit waits until RAW has the ends, then acknowledges the deliveries.
+func (o *session) Commit(ctx context.Context, last uint64, ack func() error) error {
+	faults := o.stage.config.faults
+	if err := faults.at(feedbackSent); err != nil {
+		return err
+	}
+	err := o.WaveSession.Commit(ctx, last, func() error {
+		if err := faults.at(feedbackConfirmed); err != nil {
+			return err
+		}
+		return ack()
+	})
+	if err != nil {
+		return err
+	}
+	return faults.at(deliveryAcked)
 }
 
 // Close lets mails that are being sent get their answer, begins no other, and lets go of the queue.
