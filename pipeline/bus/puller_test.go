@@ -171,6 +171,11 @@ func TestPullerRenewsRequestsThatExpired(t *testing.T) {
 	fill(t, conn, "LOG.0", 2, 30)
 	pull(t, p, 2, 30, 7)
 	eventually(t, "nothing pending, and one or two open requests", func() bool { // the broker drops the expired in its own time
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if _, err := p.Next(ctx, 1); !errors.Is(err, context.DeadlineExceeded) { // or all of them would expire
+			t.Fatalf("error %v, want %v", err, context.DeadlineExceeded)
+		}
 		consumer, err := js.Consumer(t.Context(), "LOG", "reader-0")
 		if err != nil {
 			t.Fatal(err)
