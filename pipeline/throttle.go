@@ -54,7 +54,8 @@ func NewEventsThrottle(js jetstream.JetStream, partitions int, limit uint64, log
 }
 
 // NewCommitsThrottle holds the customer chain back while more bytes of commits than the limit wait for a reader.
-// Commits go as soon as all have passed, so what is there is what waits.
+// Commits go when all have passed, they are folded and their trail is stored, which is seconds later: the limit must leave
+// room for that, in all partitions together.
 func NewCommitsThrottle(js jetstream.JetStream, limit uint64, log *slog.Logger) *Throttle {
 	return newThrottle(topology.Commits, limit, "bytes", log, func(ctx context.Context) (uint64, error) {
 		stream, err := js.Stream(ctx, topology.Commits)

@@ -41,11 +41,16 @@ func (l *lag) Describe(out chan<- *prometheus.Desc) {
 	out <- l.dead
 }
 
+// readStreams are the streams that somebody must read on.
+func readStreams() []string {
+	return []string{topology.Raw, topology.Events, topology.Commits, topology.Wakeups, topology.Outbox}
+}
+
 // Collect asks the broker. What it can't tell is left out.
 func (l *lag) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), lagTimeout)
 	defer cancel()
-	for _, name := range []string{topology.Raw, topology.Events, topology.Commits, topology.Wakeups, topology.Outbox} {
+	for _, name := range readStreams() {
 		stream, err := l.js.Stream(ctx, name)
 		if err != nil {
 			l.log.Debug("ask for lag", "stream", name, "error", err)

@@ -173,7 +173,7 @@ func subjects(ctx context.Context, js jetstream.JetStream, name, filter string) 
 // positions are where the consumers stand, by name.
 func positions(ctx context.Context, js jetstream.JetStream) (map[string]position, error) {
 	all := map[string]position{}
-	for _, name := range []string{topology.Raw, topology.Events, topology.Commits, topology.Wakeups, topology.Outbox} {
+	for _, name := range readStreams() {
 		stream, err := js.Stream(ctx, name)
 		if err != nil {
 			return nil, fmt.Errorf("look up stream %s: %w", name, err)

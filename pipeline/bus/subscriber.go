@@ -29,9 +29,7 @@ type SubscriberConfig struct {
 	Whole bool
 	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
 	Delete bool
-	// Owner says when a topic is this process's to read; nil: always.
-	Owner Owner
-	Log   *slog.Logger
+	Log    *slog.Logger
 }
 
 // Subscriber hands the messages of a JetStream subject to Watermill's Router in order, one at a time, and
@@ -42,6 +40,7 @@ type SubscriberConfig struct {
 // per topic.
 type Subscriber struct {
 	config SubscriberConfig
+	owner  Owner // nil: every topic is always this process's
 	conn   *nats.Conn
 	js     jetstream.JetStream
 
@@ -74,9 +73,9 @@ func NewSubscriber(js jetstream.JetStream, config SubscriberConfig) *Subscriber 
 	return s
 }
 
-// OwnedBy lets the owner say when a topic is this process's to read. Call it before Subscribe.
+// OwnedBy lets the owner say when a topic is this process's to read, which else it always is. Call it before Subscribe.
 func (s *Subscriber) OwnedBy(owner Owner) *Subscriber {
-	s.config.Owner = owner
+	s.owner = owner
 	return s
 }
 
@@ -111,7 +110,7 @@ func (s *Subscriber) Close() error {
 func (s *Subscriber) hold(ctx context.Context, topic string, out chan<- *message.Message) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
-		held, release, err := Own(ctx, s.config.Owner, topic)
+		held, release, err := Own(ctx, s.owner, topic)
 		if err == nil {
 			began := time.Now()
 			err = s.serve(held, topic, out)

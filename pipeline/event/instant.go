@@ -54,7 +54,7 @@ func (i Instant) append(b []byte) ([]byte, error) {
 		return nil, fmt.Errorf("instant %d ms: year %d is out of range [0, 9999]", int64(i), i.Time().Year())
 	}
 	b = append(b, '"')
-	if i != 0 { // layout, by hand: a sixth of AppendFormat's time
+	if i != 0 { // layout, by hand: AppendFormat interprets it each time
 		t := i.Time()
 		year, month, day := t.Date()
 		hour, minute, second := t.Clock()

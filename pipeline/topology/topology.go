@@ -24,8 +24,8 @@
 //	prefetched records        two batches a partition        the broker keeps the rest
 //	commits under way         one a partition, and one more  the chain waits
 //	                          being computed
-//	unfolded profiles         what the commits since the     folding is never held back, so marks rise
-//	                          mark hold
+//	unfolded profiles         as many as clean ones, 50,000  the chain waits before its next batch and asks for a
+//	                          a partition                    round of folding
 //	a sink's batch            batch_rows or 32 MiB           the reader waits: COMMITS keeps the rest
 //	mails being sent          4 a destination                the queue waits
 //	caught mails (dev)        the newest 1,000               the oldest go

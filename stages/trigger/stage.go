@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -134,7 +135,7 @@ func (st *Stage) happened(s *pipeline.Step) {
 			}
 		}
 		key, _ := c.keyOf(e)
-		st.start(s, c, profile.Wait{Key: key, Name: name, Properties: e.Properties, Occurred: e.Occurred})
+		st.start(s, c, profile.Wait{Key: key, Name: name, Properties: bytes.Clone(e.Properties), Occurred: e.Occurred}) // not to hold on to the whole record
 	}
 }
 
