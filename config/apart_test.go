@@ -22,10 +22,9 @@ type apart struct {
 }
 
 type wire struct {
-	t        *testing.T
-	commits  *pipeline.CommitCodec
-	profiles *profile.Codec
-	hops     int
+	t       *testing.T
+	commits *pipeline.CommitCodec
+	hops    int
 }
 
 func (a apart) Name() string { return a.stage.Name() }
@@ -81,7 +80,7 @@ func (w *wire) step(s *pipeline.Step) *pipeline.Step {
 }
 
 func (w *wire) profile(p *profile.Profile) *profile.Profile {
-	over, err := w.profiles.Decode(w.encode(p))
+	over, err := profile.Decode(w.encode(p))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -89,11 +88,7 @@ func (w *wire) profile(p *profile.Profile) *profile.Profile {
 }
 
 func (w *wire) encode(p *profile.Profile) []byte {
-	data, err := w.profiles.Encode(p)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return data
+	return profile.Encode(p)
 }
 
 // shopper draws the events of a shop's customers.
@@ -151,9 +146,6 @@ func TestStagesApartStateTheSameFacts(t *testing.T) {
 	}
 	w := &wire{t: t}
 	if w.commits, err = pipeline.NewCommitCodec(); err != nil {
-		t.Fatal(err)
-	}
-	if w.profiles, err = profile.NewCodec(); err != nil {
 		t.Fatal(err)
 	}
 	split := *fused

@@ -67,18 +67,14 @@ func (c *cache) load(p *profile.Profile, revision uint64, size int) {
 	c.add(&entry{profile: p, revision: revision, size: size})
 }
 
-// restore adds a profile as a commit above the mark has it, in the order of the commits. Its revision in the
-// bucket is not known: the first fold finds it by its conflict.
+// restore adds a profile as the newest of the commits above the mark that hold it has it; that covers the older ones.
+// Its revision in the bucket is not known: the first fold finds it by its conflict.
 func (c *cache) restore(p *profile.Profile, state []byte, commit uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[p.ID]
-	if e == nil {
-		e = &entry{profile: p}
-		c.add(e)
-	}
-	e.profile, e.state, e.changed, e.size = p, state, commit, len(state)
-	c.soil(e, commit) // the state in the newest commit covers the older ones
+	e := &entry{profile: p, state: state, changed: commit, size: len(state)}
+	c.add(e)
+	c.soil(e, commit)
 }
 
 func (c *cache) add(e *entry) {
@@ -95,7 +91,7 @@ func (c *cache) pin(dirty []*entry) {
 	}
 }
 
-// committed notes that a commit is stored, and lets go of what has become too much.
+// committed notes that a commit is stored.
 func (c *cache) committed(dirty []*entry, states []ProfileState, commit uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

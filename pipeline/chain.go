@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"runtime/debug"
 
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
@@ -61,6 +62,17 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 		p.Armed, r.Wake = due, due
 	}
 	return r, nil
+}
+
+// Try is Apply with a stage's panic as an error of this one record. After an error the profile is half changed: it must
+// not be used any more.
+func (c *Chain) Try(p *profile.Profile, e *event.Event, position uint64) (r Result, err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("panic at position %d: %v\n%s", position, cause, debug.Stack())
+		}
+	}()
+	return c.Apply(p, e, position)
 }
 
 // Due is the earliest instant at which anything the profile holds becomes due; zero: never.

@@ -330,16 +330,12 @@ func (r *clusterRig) committed() (facts map[string]pipeline.Facts, epochs uint64
 
 func (r *clusterRig) folded() map[string]*profile.Profile {
 	r.t.Helper()
-	codec, err := profile.NewCodec()
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	all := map[string]*profile.Profile{}
 	for _, m := range r.stored("KV_" + topology.Profiles) {
 		if len(m.Data) == 0 {
 			continue // a deletion's marker
 		}
-		p, err := codec.Decode(m.Data)
+		p, err := profile.Decode(m.Data)
 		if err != nil {
 			r.t.Fatal(err)
 		}

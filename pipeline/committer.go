@@ -18,7 +18,6 @@ import (
 // still the last: a former owner's commit fails there, and so does ours once someone else has claimed.
 type committer struct {
 	c       *Customer
-	number  int
 	subject string
 	cache   *cache
 	tracer  *tracer
@@ -40,7 +39,6 @@ type unit struct {
 	commit *Commit // its maps have moved on
 	data   []byte
 	dirty  []*entry
-	states []ProfileState
 	ack    func() error
 	oldest event.Instant
 }
@@ -95,7 +93,7 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	if err := c.c.config.faults.at(commitStored); err != nil {
 		return err
 	}
-	c.cache.committed(u.dirty, u.states, sequence)
+	c.cache.committed(u.dirty, u.commit.Profiles, sequence)
 	if err := c.tracer.stored(sequence, u.commit); err != nil {
 		return err
 	}

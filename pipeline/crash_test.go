@@ -297,10 +297,6 @@ func TestCustomerIsFencedByTheNextOwner(t *testing.T) {
 func TestCustomerFoldsOverWhatIsOlder(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
-	codec, err := profile.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
 	stop, _ := r.worker(func(c *pipeline.CustomerConfig) { c.FoldEvery = time.Hour })
 	for i, id := range []string{"older", "newer", "deleted"} {
 		r.append(uint64(i+1), uint64(i), id, "view")
@@ -311,10 +307,7 @@ func TestCustomerFoldsOverWhatIsOlder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, applied := range map[string]uint64{"older": 0, "newer": 1000, "deleted": 1000} {
-		encoded, err := codec.Encode(&profile.Profile{ID: id, Applied: applied})
-		if err != nil {
-			t.Fatal(err)
-		}
+		encoded := profile.Encode(&profile.Profile{ID: id, Applied: applied})
 		if _, err := kv.Put(t.Context(), id, encoded); err != nil {
 			t.Fatal(err)
 		}

@@ -14,7 +14,6 @@ import (
 
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
-	"attune/pipeline/profile"
 	"attune/pipeline/topology"
 )
 
@@ -60,12 +59,11 @@ type CustomerConfig struct {
 
 // Customer runs the customer chain: one session for each partition that it owns.
 type Customer struct {
-	config   CustomerConfig
-	conn     *nats.Conn
-	profiles *profile.Codec
-	commits  *CommitCodec
-	metrics  *customerMetrics
-	poison   poison
+	config  CustomerConfig
+	conn    *nats.Conn
+	commits *CommitCodec
+	metrics *customerMetrics
+	poison  poison
 }
 
 // poison remembers the records whose step failed, so that the next claim parks them instead of failing again.
@@ -110,10 +108,6 @@ func NewCustomer(config CustomerConfig) (*Customer, error) {
 			return []string{topology.Durable(ReaderRelay, partition), ReaderClickHouse}
 		}
 	}
-	profiles, err := profile.NewCodec()
-	if err != nil {
-		return nil, err
-	}
 	commits, err := NewCommitCodec()
 	if err != nil {
 		return nil, err
@@ -122,7 +116,7 @@ func NewCustomer(config CustomerConfig) (*Customer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Customer{config: config, conn: config.JetStream.Conn(), profiles: profiles, commits: commits, metrics: metrics}, nil
+	return &Customer{config: config, conn: config.JetStream.Conn(), commits: commits, metrics: metrics}, nil
 }
 
 // Subscriber reads partitions of the log for this chain.

@@ -164,10 +164,6 @@ func (r *rig) profiles() map[string]*profile.Profile {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	codec, err := profile.NewCodec()
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	keys, err := kv.Keys(r.t.Context())
 	if err != nil {
 		r.t.Fatal(err)
@@ -178,7 +174,7 @@ func (r *rig) profiles() map[string]*profile.Profile {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if all[k], err = codec.Decode(entry.Value()); err != nil {
+		if all[k], err = profile.Decode(entry.Value()); err != nil {
 			r.t.Fatal(err)
 		}
 	}

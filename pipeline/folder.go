@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/profile"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 )
@@ -133,11 +134,11 @@ func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]
 		x := folds[at]
 		there := found[x.id]
 		if there.Value != nil {
-			theirs, err := f.c.profiles.Decode(there.Value)
+			theirs, err := profile.Decode(there.Value)
 			if err != nil {
 				return nil, fmt.Errorf("profile %s in the bucket: %w", x.id, err)
 			}
-			ours, err := f.c.profiles.Decode(x.state)
+			ours, err := profile.Decode(x.state)
 			if err != nil {
 				return nil, err
 			}

@@ -78,11 +78,7 @@ func positions(facts []byte) (all []uint64) {
 }
 
 func readable(state []byte) string {
-	codec, err := profile.NewCodec()
-	if err != nil {
-		return err.Error()
-	}
-	p, err := codec.Decode(state)
+	p, err := profile.Decode(state)
 	if err != nil {
 		return fmt.Sprintf("%x: %v", state, err)
 	}
@@ -96,9 +92,8 @@ func readable(state []byte) string {
 // expected is the sequential oracle: one record after another, each of them once, in memory.
 func (r *rig) expected(chain func(version uint64) *pipeline.Chain) *effects {
 	r.t.Helper()
-	commits, err1 := pipeline.NewCommitCodec()
-	profiles, err2 := profile.NewCodec()
-	if err := errors.Join(err1, err2); err != nil {
+	commits, err := pipeline.NewCommitCodec()
+	if err != nil {
 		r.t.Fatal(err)
 	}
 	want := &effects{profiles: map[string][]byte{}, armed: map[string]event.Instant{}}
@@ -127,7 +122,7 @@ func (r *rig) expected(chain func(version uint64) *pipeline.Chain) *effects {
 		}
 		p := profile.New(e.Profile)
 		if before := want.profiles[e.Profile]; before != nil {
-			if p, err = profiles.Decode(before); err != nil {
+			if p, err = profile.Decode(before); err != nil {
 				r.t.Fatal(err)
 			}
 		}
@@ -142,9 +137,7 @@ func (r *rig) expected(chain func(version uint64) *pipeline.Chain) *effects {
 		if p.Applied != m.Sequence {
 			continue
 		}
-		if want.profiles[e.Profile], err = profiles.Encode(p); err != nil {
-			r.t.Fatal(err)
-		}
+		want.profiles[e.Profile] = profile.Encode(p)
 		encoded, err := commits.AppendFacts(nil, m.Data, &result.Facts)
 		if err != nil {
 			r.t.Fatal(err)

@@ -91,7 +91,7 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 	for _, id := range missing {
 		loaded := profile.New(id)
 		if v := found[id].Value; v != nil {
-			if loaded, err = p.c.profiles.Decode(v); err != nil {
+			if loaded, err = profile.Decode(v); err != nil {
 				return nil, fmt.Errorf("profile %s: %w", id, err)
 			}
 		}
@@ -124,10 +124,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash.Sum(),
 	}
 	for _, e := range b.dirty {
-		encoded, err := p.c.profiles.Encode(e.profile)
-		if err != nil {
-			return err
-		}
+		encoded := profile.Encode(e.profile)
 		e.inBatch, e.size = false, len(encoded)
 		commit.Profiles = append(commit.Profiles, ProfileState{ID: e.profile.ID, State: encoded})
 	}
@@ -144,7 +141,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	for _, d := range b.decisions {
 		p.c.metrics.decisions.WithLabelValues(d.Campaign, string(d.Outcome), d.Reason).Inc()
 	}
-	return p.committer.submit(ctx, unit{commit: &commit, data: data, dirty: b.dirty, states: commit.Profiles, ack: ack, oldest: b.oldest})
+	return p.committer.submit(ctx, unit{commit: &commit, data: data, dirty: b.dirty, ack: ack, oldest: b.oldest})
 }
 
 // Close stores what was submitted, folds and lets go.

@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"time"
 
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
-	"attune/pipeline/profile"
 )
 
 // record is one delivery of the log, decoded.
@@ -87,7 +85,7 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 		return nil // the second belt: already applied
 	}
 	armed := entry.profile.Armed
-	result, err := p.run(entry.profile, e, d.Sequence)
+	result, err := p.chain.Try(entry.profile, e, d.Sequence)
 	if err != nil {
 		return err
 	}
@@ -134,16 +132,6 @@ func (p *partition) state(d bus.Delivery, f *Facts) error {
 	p.hash.Add(d.Sequence, b.encoded)
 	b.size += len(b.facts) - before
 	return nil
-}
-
-// run applies the chain; a stage's panic is an error of this one record.
-func (p *partition) run(of *profile.Profile, e *event.Event, position uint64) (r Result, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("panic at position %d: %v\n%s", position, cause, debug.Stack())
-		}
-	}()
-	return p.chain.Apply(of, e, position)
 }
 
 func (p *partition) park(d bus.Delivery, reason string, err error) {

@@ -61,9 +61,8 @@ const maxSinkBytes = 32 << 20
 // SinkReader reads the commits in order and hands closed ranges to a sink. The range is journalled before it
 // is written, so that a crash in between repeats the very same batch.
 type SinkReader struct {
-	config   SinkConfig
-	commits  *CommitCodec
-	profiles *profile.Codec
+	config  SinkConfig
+	commits *CommitCodec
 
 	mu  sync.Mutex
 	err error
@@ -84,11 +83,7 @@ func NewSinkReader(config SinkConfig) (*SinkReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	profiles, err := profile.NewCodec()
-	if err != nil {
-		return nil, err
-	}
-	return &SinkReader{config: config, commits: commits, profiles: profiles}, nil
+	return &SinkReader{config: config, commits: commits}, nil
 }
 
 // Err is why the sink stands still; nil while it works. It is safe for concurrent use.
@@ -336,7 +331,7 @@ func (r *SinkReader) part(d bus.Delivery) (SinkPart, int, error) {
 		return SinkPart{}, 0, err
 	}
 	for _, s := range commit.Profiles {
-		p, err := r.profiles.Decode(s.State)
+		p, err := profile.Decode(s.State)
 		if err != nil {
 			return SinkPart{}, 0, fmt.Errorf("profile %s: %w", s.ID, err)
 		}

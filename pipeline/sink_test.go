@@ -112,10 +112,6 @@ func (r *rig) commit(from, count uint64) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	profiles, err := profile.NewCodec()
-	if err != nil {
-		r.t.Fatal(err)
-	}
 	for sequence := from; sequence < from+count; sequence++ {
 		e := event.Event{ID: fmt.Sprint(sequence)}
 		record, err := e.Encode()
@@ -130,10 +126,7 @@ func (r *rig) commit(from, count uint64) {
 		for range 3 {
 			facts = pipeline.AppendRecordFacts(facts, sequence, encoded)
 		}
-		state, err := profiles.Encode(&profile.Profile{ID: "p", Applied: sequence})
-		if err != nil {
-			r.t.Fatal(err)
-		}
+		state := profile.Encode(&profile.Profile{ID: "p", Applied: sequence})
 		data, err := commits.Encode(&pipeline.Commit{Position: sequence, Facts: facts, Profiles: []pipeline.ProfileState{{ID: "p", State: state}}})
 		if err != nil {
 			r.t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
+	"attune/pipeline/profile"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 )
@@ -59,7 +60,7 @@ func (p *partition) claim(ctx context.Context) (unfolded int, err error) {
 	maps.Copy(p.sources, claim.Sources)
 	maps.Copy(p.controls, claim.Controls)
 	p.cache.stored(claim.Folded)
-	p.committer = &committer{c: p.c, subject: subject, last: sequence, mark: claim.Mark, cache: p.cache, tracer: newTracer(p.c, p.number, sequence), number: p.number}
+	p.committer = &committer{c: p.c, subject: subject, last: sequence, mark: claim.Mark, cache: p.cache, tracer: newTracer(p.c, p.number, sequence)}
 	if err := p.readTail(ctx, subject, claim.Mark, sequence); err != nil {
 		return 0, fmt.Errorf("read commits above the mark %d: %w", claim.Mark, err)
 	}
@@ -131,37 +132,44 @@ func (p *partition) readTail(ctx context.Context, subject string, mark, claim ui
 		return err
 	}
 	defer puller.Close()
+	newest := map[string]lastCommitted{}
 	for {
 		batch, err := puller.Next(ctx, 64)
 		if err != nil {
 			return err
 		}
 		for _, d := range batch {
-			if err := p.restore(d); err != nil {
+			commit, err := p.c.commits.Decode(d.Data)
+			if err != nil {
 				return fmt.Errorf("commit %d: %w", d.Sequence, err)
+			}
+			for _, s := range commit.Profiles {
+				newest[s.ID] = lastCommitted{s.State, d.Sequence}
 			}
 			if err := p.c.config.faults.at(tailRead); err != nil {
 				return err
 			}
 			if d.Sequence >= claim {
-				return nil
+				return p.restore(newest)
 			}
 		}
 	}
 }
 
-// restore takes over the profiles of one commit.
-func (p *partition) restore(d bus.Delivery) error {
-	commit, err := p.c.commits.Decode(d.Data)
-	if err != nil {
-		return err
-	}
-	for _, s := range commit.Profiles {
-		decoded, err := p.c.profiles.Decode(s.State)
+// lastCommitted is a profile's state in the newest commit that holds it.
+type lastCommitted struct {
+	state  []byte
+	commit uint64
+}
+
+// restore takes over the profiles that are not folded yet.
+func (p *partition) restore(newest map[string]lastCommitted) error {
+	for id, last := range newest {
+		decoded, err := profile.Decode(last.state)
 		if err != nil {
-			return fmt.Errorf("profile %s: %w", s.ID, err)
+			return fmt.Errorf("commit %d: profile %s: %w", last.commit, id, err)
 		}
-		p.cache.restore(decoded, s.State, d.Sequence)
+		p.cache.restore(decoded, last.state, last.commit)
 	}
 	return nil
 }

@@ -63,12 +63,9 @@ func openCustomers(tb testing.TB, s scale, workspace *config.Workspace, n int) *
 
 // settleIn gives every customer one of a few histories, and stores the profiles in a bucket as a fold would have.
 func (c *customers) settleIn(name string) error {
-	codec, err := profile.NewCodec()
-	if err != nil {
-		return err
-	}
 	histories := make([]*profile.Profile, 64)
 	for i := range histories {
+		var err error
 		if histories[i], err = history(c.chain); err != nil {
 			return err
 		}
@@ -83,11 +80,7 @@ func (c *customers) settleIn(name string) error {
 	for i, id := range c.population.ids {
 		p := *histories[i%len(histories)]
 		p.ID, p.Applied = id, 0 // the log of this run has not reached it yet
-		value, err := codec.Encode(&p)
-		if err != nil {
-			return err
-		}
-		if writes = append(writes, state.Write{Key: id, Value: value}); len(writes) < part && i < len(c.population.ids)-1 {
+		if writes = append(writes, state.Write{Key: id, Value: profile.Encode(&p)}); len(writes) < part && i < len(c.population.ids)-1 {
 			continue
 		}
 		if _, conflicts, err := bucket.Put(c.tb.Context(), writes); err != nil || len(conflicts) > 0 {

@@ -56,10 +56,6 @@ func stockRun(c *customers, filled span) figure {
 	if err != nil {
 		c.tb.Fatal(err)
 	}
-	profiles, err := profile.NewCodec()
-	if err != nil {
-		c.tb.Fatal(err)
-	}
 	publisher, err := stock.NewPublisher(stock.PublisherConfig{Conn: js.Conn(), Logger: watermill.NopLogger{}})
 	if err != nil {
 		c.tb.Fatal(err)
@@ -85,7 +81,7 @@ func stockRun(c *customers, filled span) figure {
 		if err != nil {
 			c.tb.Fatal(err)
 		}
-		w := stockWorker{bucket: bucket, profiles: profiles, customers: c, partition: p}
+		w := stockWorker{bucket: bucket, customers: c, partition: p}
 		router.AddHandler("stock-"+strconv.Itoa(p), topology.Subject(topology.Events, p), subscriber, topology.Subject("OUT", p), publisher,
 			gate.through(func(m *message.Message) ([]*message.Message, error) {
 				out, err := w.handle(m)
@@ -119,7 +115,6 @@ func stockRun(c *customers, filled span) figure {
 // stockWorker is one partition's handler.
 type stockWorker struct {
 	bucket    jetstream.KeyValue
-	profiles  *profile.Codec
 	customers *customers
 	partition int
 	position  uint64
@@ -134,7 +129,7 @@ func (w *stockWorker) handle(m *message.Message) ([]*message.Message, error) {
 	p := profile.New(e.Profile)
 	switch entry, err := w.bucket.Get(ctx, e.Profile); {
 	case err == nil:
-		if p, err = w.profiles.Decode(entry.Value()); err != nil {
+		if p, err = profile.Decode(entry.Value()); err != nil {
 			return nil, err
 		}
 	case !errors.Is(err, jetstream.ErrKeyNotFound):
@@ -145,10 +140,7 @@ func (w *stockWorker) handle(m *message.Message) ([]*message.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	state, err := w.profiles.Encode(p)
-	if err != nil {
-		return nil, err
-	}
+	state := profile.Encode(p)
 	if _, err := w.bucket.Put(ctx, e.Profile, state); err != nil {
 		return nil, err
 	}

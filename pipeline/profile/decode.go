@@ -11,7 +11,7 @@ import (
 )
 
 // Decode reads a profile that any earlier version wrote.
-func (c *Codec) Decode(data []byte) (*Profile, error) {
+func Decode(data []byte) (*Profile, error) {
 	p := new(Profile)
 	if err := readFields(data, p.field); err != nil {
 		return nil, fmt.Errorf("decode profile: %w", err)
@@ -86,11 +86,11 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 	case 5:
 		p.Last = w.instant()
 	case 6:
-		return readTrait(&p.Traits, w.bytes)
+		return readEntry(&p.Traits, w.bytes, (*Trait).field)
 	case 7:
-		return readConsent(&p.Consents, w.bytes)
+		return readEntry(&p.Consents, w.bytes, (*Consent).field)
 	case 8:
-		return readCount(&p.Counts, w.bytes)
+		return readEntry(&p.Counts, w.bytes, countField)
 	case 9:
 		return readFields(w.bytes, p.Orders.field)
 	case 10:
@@ -98,7 +98,7 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 	case 11:
 		return readWindow(&p.Windows, w.bytes)
 	case 12:
-		return readMembership(&p.Segments, w.bytes)
+		return readEntry(&p.Segments, w.bytes, (*Membership).field)
 	case 13:
 		p.Definitions = w.number
 	case 14:
@@ -125,56 +125,46 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 	(*m)[key] = value
 }
 
-func readTrait(into *map[string]Trait, data []byte) error {
+// readEntry takes one entry of a map by name: the name is its field 1, the value's own follow.
+func readEntry[V any](into *map[string]V, data []byte, take func(*V, protowire.Number, wire) error) error {
 	var name string
-	var t Trait
+	var value V
 	err := readFields(data, func(field protowire.Number, w wire) error {
-		switch field {
-		case 1:
+		if field == 1 {
 			name = w.text()
-		case 2:
-			t.Value = w.object()
-		case 3:
-			t.At = w.instant()
+			return nil
 		}
-		return nil
+		return take(&value, field, w)
 	})
-	put(into, name, t)
+	put(into, name, value)
 	return err
 }
 
-func readConsent(into *map[string]Consent, data []byte) error {
-	var channel string
-	var c Consent
-	err := readFields(data, func(field protowire.Number, w wire) error {
-		switch field {
-		case 1:
-			channel = w.text()
-		case 2:
-			c.Granted = w.bool()
-		case 3:
-			c.At = w.instant()
-		}
-		return nil
-	})
-	put(into, channel, c)
-	return err
+func (t *Trait) field(field protowire.Number, w wire) error {
+	switch field {
+	case 2:
+		t.Value = w.object()
+	case 3:
+		t.At = w.instant()
+	}
+	return nil
 }
 
-func readCount(into *map[string]uint64, data []byte) error {
-	var name string
-	var n uint64
-	err := readFields(data, func(field protowire.Number, w wire) error {
-		switch field {
-		case 1:
-			name = w.text()
-		case 2:
-			n = w.number
-		}
-		return nil
-	})
-	put(into, name, n)
-	return err
+func (c *Consent) field(field protowire.Number, w wire) error {
+	switch field {
+	case 2:
+		c.Granted = w.bool()
+	case 3:
+		c.At = w.instant()
+	}
+	return nil
+}
+
+func countField(n *uint64, field protowire.Number, w wire) error {
+	if field == 2 {
+		*n = w.number
+	}
+	return nil
 }
 
 func readWindow(into *map[uint64][]event.Instant, data []byte) error {
@@ -192,24 +182,16 @@ func readWindow(into *map[uint64][]event.Instant, data []byte) error {
 	return err
 }
 
-func readMembership(into *map[string]Membership, data []byte) error {
-	var segment string
-	var m Membership
-	err := readFields(data, func(field protowire.Number, w wire) error {
-		switch field {
-		case 1:
-			segment = w.text()
-		case 2:
-			m.In = w.bool()
-		case 3:
-			m.Since = w.instant()
-		case 4:
-			m.Until = w.instant()
-		}
-		return nil
-	})
-	put(into, segment, m)
-	return err
+func (m *Membership) field(field protowire.Number, w wire) error {
+	switch field {
+	case 2:
+		m.In = w.bool()
+	case 3:
+		m.Since = w.instant()
+	case 4:
+		m.Until = w.instant()
+	}
+	return nil
 }
 
 func (o *Orders) field(field protowire.Number, w wire) error {

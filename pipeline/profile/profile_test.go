@@ -78,36 +78,20 @@ func profiles() *rapid.Generator[*profile.Profile] {
 	})
 }
 
-func codec(t testing.TB) *profile.Codec {
-	t.Helper()
-	c, err := profile.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
 // What is stored is what comes back, and what comes back is stored as the same bytes: a profile that nobody
 // touched must not look changed.
 func TestCodecRoundTrip(t *testing.T) {
-	c := codec(t)
 	rapid.Check(t, func(t *rapid.T) {
 		want := profiles().Draw(t, "profile")
-		data, err := c.Encode(want)
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := c.Decode(data)
+		data := profile.Encode(want)
+		got, err := profile.Decode(data)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
 			t.Fatalf("decoded profile differs (-want +got):\n%s", diff)
 		}
-		again, err := c.Encode(got)
-		if err != nil {
-			t.Fatal(err)
-		}
+		again := profile.Encode(got)
 		if !bytes.Equal(data, again) {
 			t.Fatalf("encoded again:\n%x\nwant\n%x", again, data)
 		}
@@ -116,18 +100,11 @@ func TestCodecRoundTrip(t *testing.T) {
 
 // The same facts give the same bytes whatever the order in which maps were filled.
 func TestCodecIsDeterministic(t *testing.T) {
-	c := codec(t)
 	rapid.Check(t, func(t *rapid.T) {
 		keys := rapid.SliceOfNDistinct(names(), 2, 20, rapid.ID).Draw(t, "keys")
 		shuffled := rapid.Permutation(keys).Draw(t, "shuffled")
-		a, err := c.Encode(filled(keys))
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := c.Encode(filled(shuffled))
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := profile.Encode(filled(keys))
+		b := profile.Encode(filled(shuffled))
 		if !bytes.Equal(a, b) {
 			t.Fatalf("keys in order %q and %q give different bytes", keys, shuffled)
 		}
@@ -151,7 +128,6 @@ func filled(keys []string) *profile.Profile {
 
 // The bytes are a stored format: profiles written by this version must stay readable, field by field.
 func TestCodecFormatIsStable(t *testing.T) {
-	c := codec(t)
 	p := &profile.Profile{
 		ID: "p1", Now: 1000, Applied: 7, First: 1, Last: 2,
 		Traits:   map[string]profile.Trait{"plan": {Value: event.Object(`"pro"`), At: 3}},
@@ -160,10 +136,7 @@ func TestCodecFormatIsStable(t *testing.T) {
 		Orders:   profile.Orders{Count: 1, Revenue: 125000, First: 5, Last: 5, Days: []profile.Day{{Day: 1, Spent: 125000}}},
 		Scores:   profile.Scores{CLV: 10, Alive: 0.5, Scored: 6, Next: 7},
 	}
-	data, err := c.Encode(p)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := profile.Encode(p)
 	const want = "0a027031" + "10d00f" + "1807" + "2002" + "2804" + // id, now, applied, first, last
 		"320f" + "0a04706c616e" + "12052270726f22" + "1806" + // trait
 		"3a0b" + "0a05656d61696c" + "1001" + "1808" + // consent
@@ -176,7 +149,6 @@ func TestCodecFormatIsStable(t *testing.T) {
 }
 
 func TestDecodeRefusesRubbish(t *testing.T) {
-	c := codec(t)
 	for name, data := range map[string][]byte{
 		"empty":                nil,
 		"no id":                {0x18, 0x07},
@@ -189,7 +161,7 @@ func TestDecodeRefusesRubbish(t *testing.T) {
 		"an end of a group":    {0x0c},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if p, err := c.Decode(data); err == nil {
+			if p, err := profile.Decode(data); err == nil {
 				t.Errorf("decoded %x as %+v, want an error", data, p)
 			} else if !strings.HasPrefix(err.Error(), "decode profile: ") {
 				t.Errorf("error %q does not name the operation", err)
@@ -200,57 +172,45 @@ func TestDecodeRefusesRubbish(t *testing.T) {
 
 // A field that a later version has added is passed over.
 func TestDecodePassesOverUnknownFields(t *testing.T) {
-	p, err := codec(t).Decode([]byte{0xfa, 0x01, 0x02, 'x', 'y', 0x0a, 0x01, 'p', 0xf9, 0x01, 1, 2, 3, 4, 5, 6, 7, 8, 0x18, 0x07})
+	p, err := profile.Decode([]byte{0xfa, 0x01, 0x02, 'x', 'y', 0x0a, 0x01, 'p', 0xf9, 0x01, 1, 2, 3, 4, 5, 6, 7, 8, 0x18, 0x07})
 	if err != nil || p.ID != "p" || p.Applied != 7 {
 		t.Errorf("decoded %+v, %v", p, err)
 	}
 }
 
 func FuzzDecode(f *testing.F) {
-	c := codec(f)
-	data, err := c.Encode(filled([]string{"a", "b", "c"}))
-	if err != nil {
-		f.Fatal(err)
-	}
+	data := profile.Encode(filled([]string{"a", "b", "c"}))
 	f.Add(data)
 	f.Add([]byte{0xfa, 0x01, 0x02, 'x', 'y', 0x0a, 0x01, 'p', 0x18, 0x07}) // a field that this version doesn't know
 	f.Fuzz(func(t *testing.T, data []byte) {
-		p, err := c.Decode(data)
+		p, err := profile.Decode(data)
 		if err != nil {
 			return
 		}
-		once, err := c.Encode(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		q, err := c.Decode(once)
+		once := profile.Encode(p)
+		q, err := profile.Decode(once)
 		if err != nil {
 			t.Fatalf("cannot read back what was written: %v", err)
 		}
-		twice, err := c.Encode(q)
-		if err != nil || !bytes.Equal(once, twice) {
-			t.Fatalf("encoding is not stable: %v\n%x\n%x", err, once, twice)
+		if twice := profile.Encode(q); !bytes.Equal(once, twice) {
+			t.Fatalf("encoding is not stable:\n%x\n%x", once, twice)
 		}
 	})
 }
 
 func BenchmarkCodec(b *testing.B) {
-	c := codec(b)
 	p := filled([]string{"Product Viewed", "Product Added", "Order Completed", "page:Home", "screen:Cart"})
-	data, err := c.Encode(p)
-	if err != nil {
-		b.Fatal(err)
-	}
+	data := profile.Encode(p)
 	b.Run("encode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			_, _ = c.Encode(p)
+			_ = profile.Encode(p)
 		}
 	})
 	b.Run("decode", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			_, _ = c.Decode(data)
+			_, _ = profile.Decode(data)
 		}
 	})
 }

@@ -12,7 +12,6 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
-	"attune/pipeline/profile"
 	"attune/pipeline/topology"
 )
 
@@ -32,9 +31,8 @@ type Config struct {
 
 // Replayer replays partitions. It is safe for concurrent use on different partitions.
 type Replayer struct {
-	config   Config
-	commits  *pipeline.CommitCodec
-	profiles *profile.Codec
+	config  Config
+	commits *pipeline.CommitCodec
 }
 
 // New prepares a replay over the caller's connection.
@@ -43,11 +41,7 @@ func New(config Config) (*Replayer, error) {
 	if err != nil {
 		return nil, err
 	}
-	profiles, err := profile.NewCodec()
-	if err != nil {
-		return nil, err
-	}
-	return &Replayer{config: config, commits: commits, profiles: profiles}, nil
+	return &Replayer{config: config, commits: commits}, nil
 }
 
 // Partition replays one partition up to its newest commit, from a state of it or, where that is nil, from the
@@ -76,7 +70,7 @@ func (r *Replayer) partition(ctx context.Context, partition int, from *State) (*
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := newMachine(ctx, r.config, r.commits, r.profiles, from)
+	m, err := newMachine(ctx, r.config, r.commits, from)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -165,9 +159,7 @@ func (r *Replayer) run(ctx context.Context, m *machine, c *comparison, end uint6
 				return fmt.Errorf("position %d: %w", d.Sequence, err)
 			}
 		}
-		if err := m.settle(); err != nil {
-			return err
-		}
+		m.settle()
 		if r.config.Progress != nil {
 			r.config.Progress(m.state.Partition, m.state.Position, end)
 		}

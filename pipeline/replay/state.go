@@ -2,10 +2,8 @@ package replay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
-	"runtime/debug"
 
 	"attune/pipeline"
 	"attune/pipeline/bus"
@@ -45,11 +43,10 @@ type outcome struct {
 // machine applies the records of one partition, one after another, by the rules of the customer chain's runner
 // (pipeline/record.go): the same records are news, and one whose step fails changes nothing and states nothing.
 type machine struct {
-	load     func(context.Context, event.ControlRecord) (*pipeline.Chain, error)
-	commits  *pipeline.CommitCodec
-	profiles *profile.Codec
-	chain    *pipeline.Chain
-	state    *State
+	load    func(context.Context, event.ControlRecord) (*pipeline.Chain, error)
+	commits *pipeline.CommitCodec
+	chain   *pipeline.Chain
+	state   *State
 
 	// Since the last settle: the profiles at hand, and the records that were applied to them.
 	live    map[string]*profile.Profile
@@ -57,8 +54,8 @@ type machine struct {
 	encoded []byte
 }
 
-func newMachine(ctx context.Context, c Config, commits *pipeline.CommitCodec, profiles *profile.Codec, from *State) (*machine, error) {
-	m := &machine{load: c.Load, commits: commits, profiles: profiles, live: map[string]*profile.Profile{}}
+func newMachine(ctx context.Context, c Config, commits *pipeline.CommitCodec, from *State) (*machine, error) {
+	m := &machine{load: c.Load, commits: commits, live: map[string]*profile.Profile{}}
 	state := *from
 	state.Sources, state.Controls = maps.Clone(from.Sources), maps.Clone(from.Controls)
 	if state.Sources == nil {
@@ -110,9 +107,7 @@ func (m *machine) control(ctx context.Context, record *event.ControlRecord) erro
 	if record.Kind != pipeline.KindDefinitions {
 		return fmt.Errorf("control record of unknown kind %q (version %d): this program is older than the one that wrote it", record.Kind, record.Version)
 	}
-	if err := m.settle(); err != nil { // what was applied so far was by the chain before
-		return err
-	}
+	m.settle() // what was applied so far was by the chain before
 	chain, err := m.load(ctx, *record)
 	if err != nil {
 		return fmt.Errorf("load definitions version %d: %w", record.Version, err)
@@ -128,7 +123,7 @@ func (m *machine) step(d bus.Delivery, o *outcome) error {
 		return err
 	}
 	o.unknown = o.event.Type == event.Wake && p.Applied == 0
-	result, err := m.run(p, &o.event, d.Sequence)
+	result, err := m.chain.Try(p, &o.event, d.Sequence)
 	if err == nil {
 		o.data, err = m.commits.AppendFacts(m.encoded[:0], d.Data, &result.Facts)
 	}
@@ -143,16 +138,6 @@ func (m *machine) step(d bus.Delivery, o *outcome) error {
 	return nil
 }
 
-// run applies the chain; a stage's panic is an error of this one record.
-func (m *machine) run(p *profile.Profile, e *event.Event, position uint64) (r pipeline.Result, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("panic at position %d: %v\n%s", position, cause, debug.Stack())
-		}
-	}()
-	return m.chain.Apply(p, e, position)
-}
-
 // restore brings a half changed profile back to where it was before the record that failed.
 func (m *machine) restore(id string) error {
 	delete(m.live, id)
@@ -165,7 +150,7 @@ func (m *machine) restore(id string) error {
 		if err != nil || e.Profile != id {
 			continue
 		}
-		if _, err := m.run(p, &e, d.Sequence); err != nil {
+		if _, err := m.chain.Try(p, &e, d.Sequence); err != nil {
 			return fmt.Errorf("position %d fails when it is run a second time: a stage is not pure: %w", d.Sequence, err)
 		}
 	}
@@ -179,7 +164,7 @@ func (m *machine) profile(id string) (*profile.Profile, error) {
 	p := profile.New(id)
 	if encoded := m.state.Profiles[id]; encoded != nil {
 		var err error
-		if p, err = m.profiles.Decode(encoded); err != nil {
+		if p, err = profile.Decode(encoded); err != nil {
 			return nil, fmt.Errorf("profile %s: %w", id, err)
 		}
 	}
@@ -188,17 +173,12 @@ func (m *machine) profile(id string) (*profile.Profile, error) {
 }
 
 // settle takes the profiles at hand into the state.
-func (m *machine) settle() error {
-	var failed error
+func (m *machine) settle() {
 	for id, p := range m.live {
-		if p.Applied == 0 {
-			continue
+		if p.Applied != 0 {
+			m.state.Profiles[id] = profile.Encode(p)
 		}
-		encoded, err := m.profiles.Encode(p)
-		failed = errors.Join(failed, err)
-		m.state.Profiles[id] = encoded
 	}
 	clear(m.live)
 	m.applied = m.applied[:0]
-	return failed
 }

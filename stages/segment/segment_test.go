@@ -364,10 +364,6 @@ func drawEvents(t *rapid.T) []event.Event {
 func TestWakeUpsDoNotDecide(t *testing.T) {
 	s := stage(t, lawDefinitions...)
 	c := chain(1, enrich{}, s)
-	codec, err := profile.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
 	rapid.Check(t, func(t *rapid.T) {
 		events := drawEvents(t)
 		end := events[len(events)-1].Accepted - start + 60*hour
@@ -390,10 +386,7 @@ func TestWakeUpsDoNotDecide(t *testing.T) {
 				}
 			}
 			p.Applied = 0 // differs by the wake-ups themselves
-			data, err := codec.Encode(p)
-			if err != nil {
-				t.Fatal(err)
-			}
+			data := profile.Encode(p)
 			return flips, data
 		}
 		var wakes []event.Instant
@@ -416,10 +409,6 @@ func TestWakeUpsDoNotDecide(t *testing.T) {
 func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 	s := stage(t, lawDefinitions...)
 	c := chain(1, enrich{}, s)
-	codec, err := profile.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
 	rapid.Check(t, func(t *rapid.T) {
 		events := drawEvents(t)
 		for i := range events { // distinct times, and traits that the test's enrich would take in order of arrival
@@ -447,11 +436,9 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 			}
 			s.leaves.Expire(p)
 			in = p.Memberships()
-			data, err := codec.Encode(p)
+			data := profile.Encode(p)
+			p, err := profile.Decode(data)
 			if err != nil {
-				t.Fatal(err)
-			}
-			if p, err = codec.Decode(data); err != nil {
 				t.Fatal(err)
 			}
 			w = wake(last + 100*hour - start)
@@ -460,7 +447,7 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 				t.Fatal(err)
 			}
 			later = texts(r.Facts.Changes)
-			p, _ = codec.Decode(data)
+			p, _ = profile.Decode(data)
 			return in, p.Windows, later
 		}
 		in, windows, later := state(events)

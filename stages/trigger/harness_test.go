@@ -120,7 +120,6 @@ func stage(t tester, campaigns string) *trigger.Stage {
 type run struct {
 	t       tester
 	chain   *pipeline.Chain
-	codec   *profile.Codec
 	profile *profile.Profile
 	events  uint64
 	wake    event.Instant // held by the broker
@@ -132,12 +131,8 @@ type run struct {
 
 func newRun(t tester, late time.Duration, stages ...pipeline.Stage) *run {
 	t.Helper()
-	codec, err := profile.NewCodec()
-	if err != nil {
-		t.Fatal(err)
-	}
 	chain := &pipeline.Chain{Stages: append([]pipeline.Stage{known{}}, stages...), Version: 1, Definitions: "hash"}
-	return &run{t: t, chain: chain, codec: codec, profile: profile.New("p1"), late: late}
+	return &run{t: t, chain: chain, profile: profile.New("p1"), late: late}
 }
 
 // at lets time pass: wake-ups that come before now are handled.
@@ -176,11 +171,7 @@ func (r *run) apply(e *event.Event, position uint64) {
 	r.decisions = append(r.decisions, result.Facts.Decisions...)
 	r.deliveries = append(r.deliveries, result.Deliveries...)
 	// A profile must survive being stored between any two records.
-	data, err := r.codec.Encode(r.profile)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if r.profile, err = r.codec.Decode(data); err != nil {
+	if r.profile, err = profile.Decode(profile.Encode(r.profile)); err != nil {
 		r.t.Fatal(err)
 	}
 	if !slices.IsSortedFunc(r.profile.Waits, func(a, b profile.Wait) int {
