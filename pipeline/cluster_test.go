@@ -216,21 +216,31 @@ func (r *clusterRig) position() (sum uint64) {
 // stored reads a whole stream. Every replica must be current: any of them may answer.
 func (r *clusterRig) stored(stream string) (all []*nats.Msg) {
 	r.t.Helper()
+	eventually(r.t, "stream "+stream+" is read", func() bool { // a consumer may be made before anyone serves it
+		var err error
+		if all, err = r.read(stream); err != nil && !errors.Is(err, bus.ErrConsumerGone) {
+			r.t.Fatal(err)
+		}
+		return err == nil
+	})
+	return all
+}
+
+func (r *clusterRig) read(stream string) (all []*nats.Msg, err error) {
 	last := r.info(stream).State.LastSeq
 	consumer, err := r.js.CreateConsumer(r.t.Context(), stream, jetstream.ConsumerConfig{AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true})
 	if err != nil {
-		r.t.Fatal(err)
+		return nil, err
 	}
-	name := consumer.CachedInfo().Name
-	puller, err := bus.NewPuller(r.js.Conn(), stream, name, 500)
+	puller, err := bus.NewPuller(r.js.Conn(), stream, consumer.CachedInfo().Name, 500)
 	if err != nil {
-		r.t.Fatal(err)
+		return nil, err
 	}
 	defer puller.Close()
 	for sequence := uint64(0); sequence < last; {
 		batch, err := puller.Next(r.t.Context(), 500)
 		if err != nil {
-			r.t.Fatal(err)
+			return nil, err
 		}
 		for _, d := range batch {
 			m := &nats.Msg{Subject: d.Subject, Data: d.Data, Header: nats.Header{}}
@@ -239,7 +249,7 @@ func (r *clusterRig) stored(stream string) (all []*nats.Msg) {
 			sequence = d.Sequence
 		}
 	}
-	return all
+	return all, nil
 }
 
 func sequenceOf(m *nats.Msg) uint64 {
