@@ -119,10 +119,14 @@ func NewCustomer(config CustomerConfig) (*Customer, error) {
 	return &Customer{config: config, conn: config.JetStream.Conn(), commits: commits, metrics: metrics}, nil
 }
 
+// batchPace is the least time between the beginnings of two batches of a partition: a commit costs the same for one
+// record as for some, here and with each of its readers.
+const batchPace = 7 * time.Millisecond
+
 // Subscriber reads partitions of the log for this chain.
 func (c *Customer) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(c.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Whole: true, Log: c.config.Log,
+		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Whole: true, Volatile: true, Pace: batchPace, Log: c.config.Log,
 	})
 }
 

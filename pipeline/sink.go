@@ -157,7 +157,9 @@ func (r *SinkReader) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	puller, err := bus.OpenConsumer(ctx, js, topology.Commits, topology.Commits+".*", r.config.Name, from, 64)
+	puller, err := bus.OpenConsumer(ctx, js, bus.Consumer{
+		Stream: topology.Commits, Subject: topology.Commits + ".*", Durable: r.config.Name, From: from, Batch: 64,
+	})
 	if err != nil {
 		return err
 	}
@@ -165,9 +167,6 @@ func (r *SinkReader) read(ctx context.Context) error {
 	for {
 		b, last, err := r.collect(ctx, identity, puller, open)
 		if err != nil {
-			return err
-		}
-		if err := puller.Check(ctx); err != nil {
 			return err
 		}
 		if err := r.config.faults.at(rangeCollected); err != nil {

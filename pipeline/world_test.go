@@ -33,7 +33,9 @@ func (r *rig) witness() *witness {
 	}
 	ctx, stop := context.WithCancel(context.WithoutCancel(r.t.Context()))
 	look := func() error {
-		puller, err := bus.OpenConsumer(ctx, r.js, topology.Commits, topology.Subject(topology.Commits, r.number), w.name, w.last().sequence+1, 64)
+		puller, err := bus.OpenConsumer(ctx, r.js, bus.Consumer{
+			Stream: topology.Commits, Subject: topology.Subject(topology.Commits, r.number), Durable: w.name, From: w.last().sequence + 1, Batch: 64,
+		})
 		if err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ func benchJetStream(tb testing.TB) jetstream.JetStream { return connected(tb, en
 
 // connected is a connection of its own to a server.
 func connected(tb testing.TB, server *embedded.NATS) jetstream.JetStream {
-	conn, err := server.Connect()
+	conn, err := server.Connect(connectOptions()...)
 	if err != nil {
 		tb.Fatal(err)
 	}

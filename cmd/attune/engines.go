@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"attune/config"
+	"attune/pipeline/bus"
 	"attune/pipeline/embedded"
 	"attune/pipeline/topology"
 )
@@ -67,7 +68,7 @@ func (e *engines) startNATS(ctx context.Context, c *config.Config, log *slog.Log
 	if err != nil {
 		return err
 	}
-	if e.conn, err = e.nats.Connect(nats.Name("attune")); err != nil {
+	if e.conn, err = e.nats.Connect(connectOptions()...); err != nil {
 		return fmt.Errorf("connect to embedded nats: %w", err)
 	}
 	e.js, err = newJetStream(e.conn)
@@ -115,9 +116,14 @@ func (e *engines) clickhouseEnded() <-chan struct{} {
 	return e.clickhouse.Done()
 }
 
+// connectOptions are those of every connection.
+func connectOptions() []nats.Option {
+	return []nats.Option{nats.Name("attune"), nats.SyncQueueLen(bus.QueueLen)}
+}
+
 // connect reaches a NATS server of one's own.
 func connect(c config.NATS) (*nats.Conn, jetstream.JetStream, error) {
-	options := []nats.Option{nats.Name("attune"), nats.MaxReconnects(-1)}
+	options := append(connectOptions(), nats.MaxReconnects(-1))
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
 	}

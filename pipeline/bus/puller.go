@@ -17,16 +17,19 @@ var (
 	ErrGap = errors.New("a delivery is missing")
 	// ErrPullLost is returned when the broker sends neither messages nor heartbeats.
 	ErrPullLost = errors.New("no heartbeat from the broker")
-	// ErrConsumerGone is returned when the consumer was deleted, its leader changed, or nobody serves it.
+	// ErrConsumerGone is returned when the consumer was deleted or made anew, its leader changed, or nobody serves it.
 	ErrConsumerGone = errors.New("the consumer is gone")
 )
 
 const (
 	pullHeartbeat = 500 * time.Millisecond
 	pullExpiry    = 5 * time.Second
-	// checkEvery is how often a puller that gets nothing makes sure that the consumer is its own.
-	checkEvery = 2 * time.Second
 )
+
+// QueueLen is how many messages a connection must hold for a subscription that is read by calls (nats.SyncQueueLen):
+// what a Puller's requests and a bucket's answers can bring at most, twice. The client library's default takes half a
+// megabyte for each subscription, which its garbage collector goes through again and again.
+const QueueLen = 4096
 
 // Delivery is one message of a stream as a consumer delivered it.
 type Delivery struct {
@@ -48,24 +51,26 @@ type Puller struct {
 	sub      *nats.Subscription
 	inbox    string
 	subject  string
+	body     []byte // of a request
 	batch    int
 	open     int    // messages that open requests may still bring
 	requests int    // ever sent: each has its own reply subject
 	last     uint64 // consumer sequence of the last delivery
 	heard    time.Time
-	// check makes sure that the consumer is still the one that was made, and tells how many deliveries it has made. nil:
-	// its name is its own.
-	check   func(context.Context) (delivered uint64, err error)
-	checked time.Time
-	seen    uint64 // the deliveries at that time
 }
 
-// NewPuller prepares to read a consumer that was just made.
+// NewPuller prepares to read a consumer that was just made, and whose name nobody else knows.
 // Batch is the number of messages asked for at a time.
 func NewPuller(conn *nats.Conn, stream, consumer string, batch int) (*Puller, error) {
+	return newPuller(conn, stream, consumer, batch, "")
+}
+
+// newPuller names the priority group that the consumer is for; empty: it has none.
+func newPuller(conn *nats.Conn, stream, consumer string, batch int, group string) (*Puller, error) {
 	p := &Puller{
-		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(), checked: time.Now(),
+		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(),
 		subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
+		body:    fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d,"group":%q}`, batch, pullExpiry, pullHeartbeat, group),
 	}
 	sub, err := conn.SubscribeSync(p.inbox + ".*")
 	if err != nil {
@@ -107,16 +112,6 @@ func (p *Puller) Next(ctx context.Context, limit int) ([]Delivery, error) {
 	return got, nil
 }
 
-// Check makes sure that everything delivered so far came from this puller's own consumer, and not from one that
-// was made anew under its name. What Next returned must not be used before.
-func (p *Puller) Check(ctx context.Context) error {
-	if p.check == nil {
-		return nil
-	}
-	_, err := p.check(ctx)
-	return err
-}
-
 // Ack confirms the delivery and, on a consumer that acknowledges all, every one before it.
 func (p *Puller) Ack(d Delivery) error {
 	if err := p.conn.Publish(d.reply, []byte("+ACK")); err != nil {
@@ -135,8 +130,7 @@ func (p *Puller) request() error {
 	for p.open <= p.batch {
 		p.requests++
 		p.open += p.batch
-		body := fmt.Sprintf(`{"batch":%d,"expires":%d,"idle_heartbeat":%d}`, p.batch, pullExpiry, pullHeartbeat)
-		if err := p.conn.PublishRequest(p.subject, p.inbox+"."+strconv.Itoa(p.requests), []byte(body)); err != nil {
+		if err := p.conn.PublishRequest(p.subject, p.inbox+"."+strconv.Itoa(p.requests), p.body); err != nil {
 			return fmt.Errorf("pull: %w", err)
 		}
 	}
@@ -155,7 +149,7 @@ func (p *Puller) receive(ctx context.Context) (*nats.Msg, error) {
 		return nil, p.failure(ctx, err)
 	}
 	p.heard = time.Now()
-	return p.status(ctx, m)
+	return p.status(m)
 }
 
 // failure is why nothing was received; nil: nothing has come yet.
@@ -175,15 +169,17 @@ func (p *Puller) failure(ctx context.Context, err error) error {
 }
 
 // status handles what is no delivery and returns nil for it.
-func (p *Puller) status(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+func (p *Puller) status(m *nats.Msg) (*nats.Msg, error) {
 	status := m.Header.Get("Status")
 	if status == "" || len(m.Data) > 0 {
 		return m, nil
 	}
 	description := m.Header.Get("Description")
 	switch {
-	case status == "100":
-		return nil, p.idle(ctx)
+	case status == "100": // a heartbeat
+		return nil, nil
+	case status == "400": // another reader has made the consumer anew, for its own requests
+		return nil, fmt.Errorf("%w: %s", ErrConsumerGone, description)
 	case strings.EqualFold(description, "Consumer Deleted"), strings.EqualFold(description, "Leadership Change"),
 		strings.EqualFold(description, "Consumer is push based"):
 		return nil, fmt.Errorf("%w: %s", ErrConsumerGone, description)
@@ -192,28 +188,6 @@ func (p *Puller) status(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 		p.open -= left
 		return nil, nil
 	}
-}
-
-// idle looks now and then whether silence means that there is nothing. A consumer that another reader has made anew
-// under the name answers our requests too, and the requests of a former reader may have taken what ours delivered: it
-// won't deliver that again, and the next delivery, which would show the gap, may be long in coming.
-func (p *Puller) idle(ctx context.Context) error {
-	if p.check == nil || time.Since(p.checked) < checkEvery {
-		return nil
-	}
-	p.checked = time.Now()
-	delivered, err := p.check(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil
-		}
-		return err
-	}
-	if p.seen > p.last { // at the last look already, so it isn't on its way
-		return fmt.Errorf("%w: %d were made, %d came", ErrGap, p.seen, p.last)
-	}
-	p.seen = delivered
-	return nil
 }
 
 func (p *Puller) accept(m *nats.Msg) (Delivery, error) {

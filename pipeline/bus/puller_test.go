@@ -16,7 +16,7 @@ import (
 
 func openPuller(t *testing.T, js jetstream.JetStream, from uint64, batch int) *Puller {
 	t.Helper()
-	p, err := OpenConsumer(t.Context(), js, "LOG", "LOG.0", "reader-0", from, batch)
+	p, err := OpenConsumer(t.Context(), js, Consumer{Stream: "LOG", Subject: "LOG.0", Durable: "reader-0", From: from, Batch: batch})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,9 +192,6 @@ func TestPullerEndsWhenTheConsumerIsOpenedAgain(t *testing.T) {
 	fill(t, conn, "LOG.0", 1, 2)
 	former := openPuller(t, js, 0, 2)
 	last := pull(t, former, 1, 2, 2) // a request for more is open
-	if err := former.Check(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	if err := former.Ack(last); err != nil {
 		t.Fatal(err)
 	}
@@ -203,63 +200,43 @@ func TestPullerEndsWhenTheConsumerIsOpenedAgain(t *testing.T) {
 		return err == nil && consumer.CachedInfo().AckFloor.Stream == 2
 	})
 	p := openPuller(t, js, 0, 10)
-	if err := former.Check(t.Context()); !errors.Is(err, ErrConsumerGone) {
-		t.Errorf("the former reader's check: %v, want %v", err, ErrConsumerGone)
-	}
 	fill(t, conn, "LOG.0", 3, 8)
 	pull(t, p, 3, 8, 10) // after what was acknowledged, all of it
-	if err := p.Check(t.Context()); err != nil {
-		t.Error(err)
-	}
+	ends(t, former)
+}
+
+// ends makes sure that a former reader gets nothing any more, and learns why.
+func ends(t *testing.T, former *Puller) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	if got, err := former.Next(ctx, 1); !errors.Is(err, ErrConsumerGone) {
-		t.Errorf("the former reader got %v, %v; want %v", got, err, ErrConsumerGone)
-	}
-	if err := js.DeleteConsumer(t.Context(), "LOG", "reader-0"); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Check(t.Context()); !errors.Is(err, ErrConsumerGone) {
-		t.Errorf("without the consumer: %v, want %v", err, ErrConsumerGone)
+	if got, err := former.Next(ctx, 5); !errors.Is(err, ErrConsumerGone) {
+		t.Errorf("the former reader got %d messages, %v; want %v", len(got), err, ErrConsumerGone)
 	}
 }
 
-// The new consumer begins where it is opened also for those who look at it from outside.
-// The other reader has taken all that there was, and died: nothing comes any more but heartbeats.
-func TestPullerNoticesWhileNothingComesThatTheConsumerIsAnothers(t *testing.T) {
+// A former reader was stopped, and asks only now: nothing of what it gets is its own, before or after the new one
+// has asked, and whether the numbers of the deliveries would fit or not.
+func TestPullerAsksInVainForAnothersMessages(t *testing.T) {
 	t.Parallel()
 	conn, js := logStream(t)
 	fill(t, conn, "LOG.0", 1, 10)
 	first := openPuller(t, js, 1, 5) // has not asked for anything yet
 	second := openPuller(t, js, 1, 5)
-	pull(t, second, 1, 10, 10)
-	second.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if got, err := first.Next(ctx, 5); !errors.Is(err, ErrConsumerGone) {
-		t.Errorf("%d messages and error %v, want %v", len(got), err, ErrConsumerGone)
-	}
-}
-
-// A former reader's requests, still open, have taken all that there was from the consumer that replaced its own.
-func TestPullerNoticesWhileNothingComesThatDeliveriesWereTaken(t *testing.T) {
-	t.Parallel()
-	conn, js := logStream(t)
-	fill(t, conn, "LOG.0", 1, 10)
-	p := openPuller(t, js, 1, 5)
-	former, err := NewPuller(conn, "LOG", "reader-0", 5)
+	third, err := NewPuller(conn, "LOG", "reader-0", 5) // knows nothing but the name
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer former.Close()
-	pull(t, former, 1, 10, 10)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if got, err := p.Next(ctx, 5); !errors.Is(err, ErrGap) {
-		t.Errorf("%d messages and error %v, want %v", len(got), err, ErrGap)
-	}
+	defer third.Close()
+	ends(t, first)
+	ends(t, third)
+	pull(t, second, 1, 10, 10)
+	fill(t, conn, "LOG.0", 11, 2)
+	ends(t, first)
+	pull(t, second, 11, 2, 10)
 }
 
+// The new consumer begins where it is opened also for those who look at it from outside.
 func TestOpenConsumerKeepsTheFloor(t *testing.T) {
 	t.Parallel()
 	conn, js := logStream(t)
@@ -283,7 +260,14 @@ func TestPullerNoticesThatAForeignRequestTookADelivery(t *testing.T) {
 		t.Run(strconv.Itoa(before), func(t *testing.T) {
 			t.Parallel()
 			conn, js := logStream(t)
-			p := openPuller(t, js, 0, 10)
+			if _, err := js.CreateConsumer(t.Context(), "LOG", jetstream.ConsumerConfig{Name: "shared", FilterSubject: "LOG.0", AckPolicy: jetstream.AckNonePolicy}); err != nil {
+				t.Fatal(err)
+			}
+			p, err := NewPuller(conn, "LOG", "shared", 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer p.Close()
 			if before > 0 {
 				fill(t, conn, "LOG.0", 1, before)
 				pull(t, p, 1, before, before)

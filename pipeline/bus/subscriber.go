@@ -24,12 +24,18 @@ type SubscriberConfig struct {
 	Open Opener
 	// Batch is the most messages taken for one commit. Default 500.
 	Batch int
+	// Pace is the least time from the beginning of one batch to that of the next: when messages come faster than that,
+	// they share a batch and its requests. Default: none; a batch is what is there.
+	Pace time.Duration
 	// Whole hands a batch over as one Watermill message, for handlers that go through it by HandOver.Each: the
 	// Router's work for a message costs more than many a handler's own. Default: one message at a time.
 	Whole bool
 	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
 	Delete bool
-	Log    *slog.Logger
+	// Volatile lets the broker forget what was acknowledged when it restarts: for sessions that keep their position
+	// themselves, or know what they have done.
+	Volatile bool
+	Log      *slog.Logger
 }
 
 // Subscriber hands the messages of a JetStream subject to Watermill's Router in order, one at a time, and
@@ -143,7 +149,9 @@ func (s *Subscriber) serve(ctx context.Context, topic string, out chan<- *messag
 	}
 	defer session.Close()
 	durable := s.config.Reader + "-" + topic[strings.LastIndexByte(topic, '.')+1:]
-	puller, err := OpenConsumer(ctx, s.js, s.config.Stream, topic, durable, session.Start(), s.config.Batch)
+	puller, err := OpenConsumer(ctx, s.js, Consumer{
+		Stream: s.config.Stream, Subject: topic, Durable: durable, From: session.Start(), Batch: s.config.Batch, Volatile: s.config.Volatile,
+	})
 	if err != nil {
 		return err
 	}
@@ -153,26 +161,29 @@ func (s *Subscriber) serve(ctx context.Context, topic string, out chan<- *messag
 		done.start(ctx)
 		defer done.stop()
 	}
+	var began time.Time
 	for {
-		batch, err := s.next(ctx, session, puller)
+		batch, err := s.next(ctx, session, puller, began.Add(s.config.Pace))
 		if err != nil {
 			return err
 		}
+		began = time.Now()
 		if err := s.handle(ctx, session, puller, done, batch, out); err != nil {
 			return err
 		}
 	}
 }
 
-// next waits for messages. A commit may fail later, in another goroutine: that must end the session also when
+// next waits for messages, and until the given instant. A commit may fail later, in another goroutine: that must end the session also when
 // no message comes any more.
-func (s *Subscriber) next(ctx context.Context, session Session, puller *Puller) ([]Delivery, error) {
+func (s *Subscriber) next(ctx context.Context, session Session, puller *Puller, earliest time.Time) ([]Delivery, error) {
+	time.Sleep(time.Until(earliest))
 	for {
 		wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
 		batch, err := puller.Next(wait, s.config.Batch)
 		cancel()
 		if err == nil {
-			return batch, puller.Check(ctx)
+			return batch, nil
 		}
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return nil, err
