@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	foldBatch    = 1000
+	foldBatch    = 250
 	foldAttempts = 5
 )
 
@@ -40,45 +40,63 @@ func (f *folder) finish() { f.once.Do(func() { close(f.stop) }) }
 
 func (f *folder) run(ctx context.Context) {
 	defer f.bucket.Close()
-	tick := time.NewTicker(f.c.config.FoldEvery)
+	every := f.c.config.FoldEvery
+	tick := time.NewTimer(every/2 + every/32*time.Duration(f.number%16)) // the partitions of a worker take turns
 	defer tick.Stop()
-	for ending := false; !ending; {
+	for ending, urgent := false, false; !ending; {
 		select {
 		case <-tick.C:
+			tick.Reset(every)
 		case <-f.committer.heavy:
+			urgent = true
 		case <-f.stop:
 			ending = true
 		}
 		if f.committer.failed() != nil {
 			return // the partition is lost: its new owner folds
 		}
-		if err := f.round(ctx, ending); err != nil {
+		if err := f.round(ctx, ending, urgent || ending); err != nil {
 			f.c.config.Log.Warn("fold profiles", "partition", f.number, "error", err)
 		}
+		urgent = false
 	}
 }
 
-func (f *folder) round(ctx context.Context, ending bool) error {
+func (f *folder) round(ctx context.Context, ending, urgent bool) error {
 	traced := f.tracer.round(ctx, ending) // what has no trail is not purged
-	return errors.Join(traced, f.fold(ctx), f.purge(ctx))
+	return errors.Join(traced, f.fold(ctx, urgent), f.purge(ctx))
 }
 
 // fold writes what was committed before it began. What changes meanwhile waits for the next round: under load there
-// would be no end to it.
-func (f *folder) fold(ctx context.Context) error {
+// would be no end to it. Where it isn't urgent it works a quarter of the time, so that decisions don't wait for it.
+func (f *folder) fold(ctx context.Context, urgent bool) error {
 	upTo := f.committer.lighten()
 	for {
 		folds := f.cache.toFold(foldBatch, upTo)
 		if len(folds) == 0 {
 			break
 		}
+		began := time.Now()
 		if err := f.write(ctx, folds); err != nil {
 			return err
+		}
+		if !urgent {
+			f.ease(3 * time.Since(began))
 		}
 		f.c.metrics.folded.Add(float64(len(folds)))
 	}
 	f.c.metrics.unfolded.WithLabelValues(strconv.Itoa(f.number)).Set(float64(f.cache.unfolded()))
 	return nil
+}
+
+// ease waits for so long, unless it is time to be quick.
+func (f *folder) ease(pause time.Duration) {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.stop:
+	}
 }
 
 // write stores the profiles with compare-and-set. A conflict means that the bucket's revision was not known,

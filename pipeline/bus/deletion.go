@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,11 +41,12 @@ func (d *deletion) start(ctx context.Context) {
 	d.work.Add(1)
 	go func() {
 		defer d.work.Done()
-		tick := time.NewTicker(deletionPause)
+		tick := time.NewTimer(rand.N(deletionPause)) // not all topics at the same time
 		defer tick.Stop()
 		for {
 			select {
 			case <-tick.C:
+				tick.Reset(deletionPause)
 			case <-ctx.Done():
 				last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 				defer cancel()
