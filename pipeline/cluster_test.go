@@ -155,7 +155,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 // send appends calls of all people again and again until stop is closed, each until it is acknowledged, as an
 // honest client does, and returns how many there were.
 func (r *clusterRig) send(stop <-chan struct{}) (calls int) {
-	raw, err := pipeline.NewRawLog(r.connect(), 1)
+	raw, err := pipeline.NewRawLog(r.t.Context(), r.connect(), 1)
 	if err != nil {
 		r.t.Error(err)
 		return 0

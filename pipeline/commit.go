@@ -56,6 +56,8 @@ type DeadLetter struct {
 	// Historical and SentAt are what ingest knew of a call beside its payload, for another attempt.
 	Historical bool          `cbor:"6,keyasint,omitempty" json:"historical,omitempty"`
 	SentAt     event.Instant `cbor:"7,keyasint,omitempty" json:"sent_at,omitzero"`
+	// Index tells the calls of one message of RAW apart, from 0.
+	Index int `cbor:"8,keyasint,omitempty" json:"index,omitempty"`
 }
 
 // ProfileState is an encoded profile.

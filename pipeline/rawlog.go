@@ -5,11 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
@@ -33,13 +30,18 @@ func isFull(err error) bool {
 // RawLog appends calls to RAW and says so only when the broker has stored them. It is safe for concurrent use;
 // close it when done. The connection stays the caller's.
 type RawLog struct {
-	js    jetstream.JetStream
-	waves chan *bus.Wave // free ones; each append has one of its own
+	js         jetstream.JetStream
+	partitions int
+	waves      chan *bus.Wave // free ones; each append has one of its own
 }
 
-// NewRawLog prepares the log for the given number of appends at a time; further ones wait.
-func NewRawLog(js jetstream.JetStream, concurrency int) (*RawLog, error) {
-	l := &RawLog{js: js, waves: make(chan *bus.Wave, concurrency)}
+// NewRawLog prepares the log for the given number of appends at a time; further ones wait. The streams must exist.
+func NewRawLog(ctx context.Context, js jetstream.JetStream, concurrency int) (*RawLog, error) {
+	partitions, err := topology.Partitions(ctx, js)
+	if err != nil {
+		return nil, err
+	}
+	l := &RawLog{js: js, partitions: partitions, waves: make(chan *bus.Wave, concurrency)}
 	for range concurrency {
 		wave, err := bus.NewWave(js.Conn())
 		if err != nil {
@@ -61,8 +63,8 @@ func (l *RawLog) Append(ctx context.Context, records []event.Raw) error {
 		return fmt.Errorf("append to RAW: %w", ctx.Err())
 	}
 	defer func() { l.waves <- wave }()
-	for i := range records {
-		if _, err := wave.Publish(rawMessage(&records[i])); err != nil {
+	for _, m := range rawMessages(records, l.partitions) {
+		if _, err := wave.Publish(m); err != nil {
 			_, _ = wave.Wait(ctx) // end the round; the first error says what matters
 			return fmt.Errorf("append to RAW: %w", err)
 		}
@@ -98,23 +100,6 @@ func (l *RawLog) Close() {
 			return
 		}
 	}
-}
-
-func rawMessage(r *event.Raw) *nats.Msg {
-	m := &nats.Msg{Subject: topology.IngestSubject + "." + RawKey(r.Key), Data: r.Payload, Header: nats.Header{}}
-	if !r.Accepted.IsZero() {
-		m.Header.Set(event.HeaderAccepted, r.Accepted.UTC().Format(time.RFC3339Nano))
-	}
-	if !r.SentAt.IsZero() {
-		m.Header.Set(event.HeaderSentAt, r.SentAt.UTC().Format(time.RFC3339Nano))
-	}
-	if r.Historical {
-		m.Header.Set(event.HeaderHistorical, strconv.FormatBool(true))
-	}
-	if r.Trace != "" {
-		m.Header.Set(event.HeaderTrace, r.Trace)
-	}
-	return m
 }
 
 // RawKey is a person's key as a subject token: what is not [A-Za-z0-9_-] becomes _, and an empty key is _.

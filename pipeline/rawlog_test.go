@@ -6,12 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"pgregory.net/rapid"
 
 	"attune/pipeline"
 	"attune/pipeline/event"
@@ -20,7 +23,7 @@ import (
 
 func (r *rig) rawLog(concurrency int) *pipeline.RawLog {
 	r.t.Helper()
-	l, err := pipeline.NewRawLog(r.js, concurrency)
+	l, err := pipeline.NewRawLog(r.t.Context(), r.js, concurrency)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -36,6 +39,8 @@ func TestRawLogStoresWhatItTook(t *testing.T) {
 	if err := l.Append(t.Context(), []event.Raw{
 		{Key: "ann@example.com", Payload: []byte(`{"n":1}`), Accepted: at, SentAt: at.Add(-time.Second), Historical: true},
 		{Key: "ann@example.com", Payload: []byte(`{"n":2}`)},
+		{Key: "ann@example.com", Payload: []byte(`{"n":30}`)},
+		{Key: "ann@example.com", Payload: []byte(``)},
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -59,8 +64,84 @@ func TestRawLogStoresWhatItTook(t *testing.T) {
 	if diff := cmp.Diff(want, all[0].Header); diff != "" || string(all[0].Data) != `{"n":1}` {
 		t.Errorf("%s %s", all[0].Data, diff)
 	}
-	if len(all[1].Header) != 0 || string(all[1].Data) != `{"n":2}` {
+	if len(all[1].Header) != 1 || string(all[1].Data) != `{"n":2}{"n":30}` {
 		t.Errorf("%s %v", all[1].Data, all[1].Header)
+	}
+	calls := func(m *jetstream.RawStreamMsg) string { return fmt.Sprintf("%s", pipeline.RawCalls(m.Header, m.Data)) }
+	if got := calls(all[0]) + calls(all[1]); got != `[{"n":1}][{"n":2} {"n":30} ]` {
+		t.Errorf("calls %s", got)
+	}
+}
+
+// Every call of an append comes out of RAW once, in the order of its key, with what was known about it, in as few
+// messages as its bounds allow.
+func TestRawLogPacksAndUnpacks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 4)
+	l := r.rawLog(1)
+	moments := []time.Time{time.UnixMilli(1_800_000_000_000), time.UnixMilli(1_800_000_000_001)}
+	rapid.Check(t, func(t *rapid.T) {
+		stream, err := r.js.Stream(r.t.Context(), topology.Raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.Purge(r.t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		records := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) event.Raw {
+			size := rapid.OneOf(rapid.IntRange(0, 50), rapid.IntRange(40<<10, 90<<10)).Draw(t, "size")
+			return event.Raw{
+				Key: rapid.SampledFrom([]string{"a", "b", "c", "d", "e"}).Draw(t, "key"), Payload: bytes.Repeat([]byte{byte('0' + size%10)}, size),
+				Accepted: rapid.SampledFrom(moments).Draw(t, "accepted"), Historical: rapid.Bool().Draw(t, "historical"),
+			}
+		}), 0, 150).Draw(t, "records")
+		if err := l.Append(r.t.Context(), records); err != nil {
+			t.Fatal(err)
+		}
+		for p := range 4 {
+			var want, got []string
+			show := func(accepted string, historical bool, call []byte) string {
+				return fmt.Sprintf("%s %t %d %.1s", accepted, historical, len(call), call)
+			}
+			for _, x := range records {
+				if topology.Partition(x.Key, 4) == p {
+					want = append(want, show(x.Accepted.UTC().Format(time.RFC3339Nano), x.Historical, x.Payload))
+				}
+			}
+			for _, m := range r.stored(topology.Raw, topology.Subject(topology.Raw, p)) {
+				for _, call := range pipeline.RawCalls(m.Header, m.Data) {
+					got = append(got, show(m.Header.Get(event.HeaderAccepted), m.Header.Get(event.HeaderHistorical) == "true", call))
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Fatalf("partition %d: %s", p, diff)
+			}
+		}
+	})
+	same := make([]event.Raw, 100)
+	for i := range same {
+		same[i] = event.Raw{Key: "a", Payload: []byte("x"), Accepted: moments[0]}
+	}
+	before := len(r.stored(topology.Raw, topology.Raw+".*"))
+	if err := l.Append(t.Context(), same); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.stored(topology.Raw, topology.Raw+".*")) - before; n != 2 {
+		t.Errorf("100 calls of one customer are in %d messages, want 2", n)
+	}
+}
+
+// Lengths that a foreign publisher made up: the message is one call.
+func TestRawCallsOfForeignLengths(t *testing.T) {
+	t.Parallel()
+	for _, lengths := range []string{"", "1 2", "1 2 3", "5 -1", "4", "x", "1  3", " 4", "99999999999999999999", strings.Repeat("0 ", 64) + "4", "2 3"} {
+		calls := pipeline.RawCalls(nats.Header{"Attune-Lengths": {lengths}}, []byte("abcd"))
+		if len(calls) != 1 || string(calls[0]) != "abcd" {
+			t.Errorf("%q: %d calls %q", lengths, len(calls), calls)
+		}
+	}
+	if calls := pipeline.RawCalls(nats.Header{"Attune-Lengths": {"1 0 3"}}, []byte("abcd")); fmt.Sprintf("%q", calls) != `["a" "" "bcd"]` {
+		t.Errorf("calls %q", calls)
 	}
 }
 
@@ -81,12 +162,12 @@ func TestRawLogTakesManyAppendsAtATime(t *testing.T) {
 		})
 	}
 	work.Wait()
-	stream, err := r.js.Stream(t.Context(), topology.Raw)
-	if err != nil {
-		t.Fatal(err)
+	stored := 0
+	for _, m := range r.stored(topology.Raw, topology.Raw+".*") {
+		stored += len(pipeline.RawCalls(m.Header, m.Data))
 	}
-	if n := stream.CachedInfo().State.Msgs; n != 500 {
-		t.Errorf("%d calls are stored, want 500", n)
+	if stored != 500 {
+		t.Errorf("%d calls are stored, want 500", stored)
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -35,7 +35,7 @@ func NewRelay(js jetstream.JetStream, log *slog.Logger) (*Relay, error) {
 
 // Subscriber reads the commits for the relay.
 func (r *Relay) Subscriber() *bus.Subscriber {
-	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Log: r.log})
+	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Volatile: true, Pace: batchPace, Log: r.log})
 }
 
 // Handle turns one commit into what leaves it: the Router's handler.
@@ -93,7 +93,7 @@ func (d *DeadLetter) Message(cause *message.Message, stage string) (*message.Mes
 	if err != nil {
 		return nil, fmt.Errorf("dead letter of %s %d: %w", d.Subject, d.Position, err)
 	}
-	id := "dead-" + d.Subject + "-" + strconv.FormatUint(d.Position, 10)
+	id := "dead-" + d.Subject + "-" + strconv.FormatUint(d.Position, 10) + "-" + strconv.Itoa(d.Index)
 	return produce(cause, topology.Subject(topology.DeadLetter, stage), id, payload), nil
 }
 

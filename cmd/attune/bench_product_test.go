@@ -76,7 +76,7 @@ func (p *product) start(c config.Config) error {
 		return err
 	}
 	p.tb.Cleanup(w.close)
-	if p.raw, err = pipeline.NewRawLog(p.js, ingestConcurrency); err != nil {
+	if p.raw, err = pipeline.NewRawLog(ctx, p.js, ingestConcurrency); err != nil {
 		return err
 	}
 	p.tb.Cleanup(p.raw.Close)

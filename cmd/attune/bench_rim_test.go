@@ -30,7 +30,7 @@ func openIngest(tb testing.TB, s scale) func() (figure, figure) {
 	if err := topology.Ensure(tb.Context(), js, t); err != nil {
 		tb.Fatal(err)
 	}
-	raw, err := pipeline.NewRawLog(js, ingestConcurrency)
+	raw, err := pipeline.NewRawLog(tb.Context(), js, ingestConcurrency)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -152,8 +152,8 @@ func newWorker(ctx context.Context, c workerConfig) (_ *worker, err error) {
 }
 
 // wireIngest opens RAW for the HTTP server.
-func (w *worker) wireIngest(context.Context, bus.Owner, *definitions) (_ []handler, err error) {
-	if w.raw, err = pipeline.NewRawLog(w.config.js, ingestConcurrency); err != nil {
+func (w *worker) wireIngest(ctx context.Context, _ bus.Owner, _ *definitions) (_ []handler, err error) {
+	if w.raw, err = pipeline.NewRawLog(ctx, w.config.js, ingestConcurrency); err != nil {
 		return nil, err
 	}
 	w.closers = append(w.closers, w.raw.Close)

@@ -141,7 +141,7 @@ func (d *deadletterRetry) Run(ctx context.Context, s streams) error {
 func retry(ctx context.Context, js jetstream.JetStream, x letter) error {
 	switch x.stage {
 	case "ingest", pipeline.ReaderNormalize:
-		raw, err := pipeline.NewRawLog(js, 1)
+		raw, err := pipeline.NewRawLog(ctx, js, 1)
 		if err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 	if resume != nil {
 		fmt.Fprintln(s.err, "An import of this file was interrupted; going on where it stopped. --restart begins anew.")
 	}
-	raw, err := pipeline.NewRawLog(js, 1)
+	raw, err := pipeline.NewRawLog(ctx, js, 1)
 	if err != nil {
 		return err
 	}

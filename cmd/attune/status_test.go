@@ -35,7 +35,7 @@ func (s *survey) find(reader, topic string) readerStatus {
 func TestStatusShowsWhoOwnsWhatAndWhatWaits(t *testing.T) {
 	t.Parallel()
 	w := newWorkers(t)
-	raw, err := pipeline.NewRawLog(w.js, 1)
+	raw, err := pipeline.NewRawLog(w.t.Context(), w.js, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

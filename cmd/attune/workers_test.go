@@ -94,7 +94,7 @@ func (w *workers) awaitOwned(cmd *exec.Cmd, topics int) {
 // numbers rise.
 func (w *workers) load() (stop func() map[string]int) {
 	w.t.Helper()
-	raw, err := pipeline.NewRawLog(w.js, 1)
+	raw, err := pipeline.NewRawLog(w.t.Context(), w.js, 1)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -184,7 +184,11 @@ func (b *bench) runUntilKilled(t *testing.T, when string, step int, calls []stri
 	})
 	stop := worker.run(subscriber, killedPublisher{bus.NewPublisher(js), k}, 0)
 	<-reached
-	b.publish(0, calls...)
+	if step%2 == 0 {
+		b.publish(0, calls...)
+	} else {
+		b.pack(0, 5, calls...)
+	}
 	eventually(t, "all calls are delivered", func() bool {
 		c, err := b.js.Consumer(t.Context(), topology.Raw, topology.Durable(pipeline.ReaderNormalize, 0))
 		return err == nil && c.CachedInfo().Delivered.Stream >= b.last[0]

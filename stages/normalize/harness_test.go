@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -80,6 +81,19 @@ func (b *bench) publish(partition int, payloads ...string) {
 	b.t.Helper()
 	for _, p := range payloads {
 		b.last[partition] = b.send(topology.Subject(topology.Raw, partition), p, nil).Sequence
+	}
+}
+
+// pack appends calls to a partition of RAW, so many to a message.
+func (b *bench) pack(partition, each int, payloads ...string) {
+	b.t.Helper()
+	for calls := range slices.Chunk(payloads, each) {
+		var lengths []string
+		for _, c := range calls {
+			lengths = append(lengths, strconv.Itoa(len(c)))
+		}
+		header := nats.Header{"Attune-Lengths": {strings.Join(lengths, " ")}}
+		b.last[partition] = b.send(topology.Subject(topology.Raw, partition), strings.Join(calls, ""), header).Sequence
 	}
 }
 

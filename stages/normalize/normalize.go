@@ -65,7 +65,7 @@ func New(ctx context.Context, config Config) (*Stage, error) {
 // Subscriber reads RAW for this stage.
 func (s *Stage) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(s.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Whole: true, Delete: true, Log: s.config.Log,
+		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Whole: true, Delete: true, Volatile: true, Pace: pace, Batch: batchMessages, Log: s.config.Log,
 	})
 }
 
@@ -81,11 +81,17 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 	}
 	out := make([]*message.Message, 0, len(h.Batch))
 	err := h.Each(func(d bus.Delivery, value any) error {
-		sent, err := s.send(m, d, owner, value.(*prepared))
-		if sent != nil {
-			out = append(out, sent)
+		calls := value.([]prepared)
+		for i := range calls {
+			sent, err := s.send(m, d, owner, &calls[i])
+			if err != nil {
+				return err
+			}
+			if sent != nil {
+				out = append(out, sent)
+			}
 		}
-		return err
+		return nil
 	})
 	return out, err
 }
@@ -94,7 +100,7 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prepared) (*message.Message, error) {
 	switch {
 	case p.parked != nil:
-		return s.park(m, d, p.parked)
+		return s.park(m, d, p, p.parked)
 	case p.event == nil:
 		s.outcome.WithLabelValues("repeated").Inc()
 		return nil, nil
@@ -102,11 +108,11 @@ func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prep
 	e := p.event
 	// Before it is numbered: the record after one that never came would be taken for one that overtook it.
 	if size, most := len(e.Properties)+len(e.Traits)+len(e.Context)+len(e.ID)+len(e.Name)+len(e.User), s.room()/shareOfCommit; size > most {
-		return s.park(m, d, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
+		return s.park(m, d, p, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
 	}
 	partition := topology.Partition(e.Profile, s.config.Partitions)
 	if e.Source.Name == "" { // the same again when the batch is handed over again
-		e.Source = owner.Source(partition, d.Sequence)
+		e.Source = owner.Source(partition, p.ordinal)
 	}
 	payload, err := e.Encode()
 	if err != nil {
@@ -116,15 +122,15 @@ func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prep
 	return pipeline.Produce(m, topology.Subject(topology.Events, partition), payload), nil
 }
 
-func (s *Stage) park(m *message.Message, d bus.Delivery, err error) (*message.Message, error) {
+func (s *Stage) park(m *message.Message, d bus.Delivery, p *prepared, err error) (*message.Message, error) {
 	reason, _ := pipeline.IsParked(err)
-	raw := rawOf(d)
+	call := p.raw.Payload
 	letter := pipeline.DeadLetter{
-		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: d.Data, Subject: d.Subject, Position: d.Sequence,
-		Historical: raw.Historical, SentAt: event.At(raw.SentAt),
+		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: call, Subject: d.Subject, Position: d.Sequence, Index: p.index,
+		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt),
 	}
-	if most := s.room() / 4 * 3; len(d.Data) > most { // it is stored as base64
-		letter.Payload, letter.Error = d.Data[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(d.Data), most)
+	if most := s.room() / 4 * 3; len(call) > most { // it is stored as base64
+		letter.Payload, letter.Error = call[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(call), most)
 	}
 	out, err := letter.Message(m, pipeline.ReaderNormalize)
 	if err != nil {

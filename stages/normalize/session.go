@@ -18,18 +18,26 @@ import (
 	"attune/pipeline/vault"
 )
 
+// pace is the least time between the beginnings of two batches of a partition: a batch costs several requests,
+// however few calls it has.
+const pace = 7 * time.Millisecond
+
+// batchMessages bounds a batch: each message holds up to 64 calls.
+const batchMessages = 256
+
 // attempts bounds how often a round is decided anew because another partition touched the same identities.
 const attempts = 20
 
-// prepared is what became of one call: an event, a reason to park it, or neither for a repeat.
+// prepared is what becomes of one call: an event, a reason to park it, or neither for a repeat.
 type prepared struct {
-	sequence uint64
-	call     call
-	names    names
-	fresh    string // id of a profile that it may be the first of
-	trace    string // of the call; empty: none
-	event    *event.Event
-	parked   error
+	raw     event.Raw
+	index   int    // of the call in its message
+	ordinal uint64 // of the call in its partition of RAW
+	call    call
+	names   names
+	fresh   string // id of a profile that it may be the first of
+	event   *event.Event
+	parked  error
 }
 
 // session owns one partition of RAW.
@@ -97,15 +105,18 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	values := make([]any, len(batch))
 	var all, open []*prepared
 	for i, d := range batch {
-		p := &prepared{sequence: d.Sequence}
-		raw := rawOf(d)
-		p.trace = raw.Trace
-		if p.call, p.parked = parse(raw); p.parked == nil {
-			p.fresh = profileID(o.stage.stream, d.Sequence)
-			p.names = namesOf(&p.call, o.stage.split.hash)
-			all = append(all, p)
+		raws := rawsOf(d)
+		calls := make([]prepared, len(raws))
+		for n, raw := range raws {
+			p := &calls[n]
+			p.raw, p.index, p.ordinal = raw, n, pipeline.RawOrdinal(d.Sequence, n)
+			if p.call, p.parked = parse(raw); p.parked == nil {
+				p.fresh = profileID(o.stage.stream, p.ordinal)
+				p.names = namesOf(&p.call, o.stage.split.hash)
+				all = append(all, p)
+			}
 		}
-		values[i] = p
+		values[i] = calls
 	}
 	failed := 0
 	for open = all; len(open) > 0; {
@@ -167,10 +178,10 @@ func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, e
 func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
 	p.event = nil
 	key := duplicateKey(p.call.ID)
-	sequence := o.stage.stream + "/" + strconv.FormatUint(p.sequence, 10)
+	ours := o.stage.stream + "/" + strconv.FormatUint(p.ordinal, 10)
 	owner, profile, known := strings.Cut(seen.get(key), " ")
 	switch {
-	case known && owner != sequence:
+	case known && owner != ours:
 		return true
 	case known: // ours, from before a crash: to the same profile again
 	case p.call.Type == event.Delivery:
@@ -182,7 +193,7 @@ func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
 		}
 	}
 	if !known {
-		seen.set(key, sequence+" "+profile)
+		seen.set(key, ours+" "+profile)
 	}
 	c := &p.call
 	name := c.Name
@@ -192,7 +203,7 @@ func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
 	p.event = &event.Event{
 		ID: c.ID, Type: c.Type, Name: name, Profile: profile, User: o.stage.split.user(c.User),
 		Occurred: c.Occurred, Accepted: c.Accepted, Historical: c.Historical, Consent: consent(c),
-		Trace: p.trace,
+		Trace: p.raw.Trace,
 	}
 	return true
 }
@@ -219,10 +230,10 @@ func (o *session) separate(ctx context.Context, all []*prepared) error {
 	return o.vault.Merge(ctx, updates)
 }
 
-// rawOf reads what ingest wrote beside the payload; a direct publisher's call was accepted when it was stored,
-// and nothing is accepted later than that.
-func rawOf(d bus.Delivery) event.Raw {
-	raw := event.Raw{Payload: d.Data, Accepted: d.Stored, Historical: d.Header.Get(event.HeaderHistorical) == "true"}
+// rawsOf reads the calls of a message and what ingest wrote beside them; a direct publisher's call was accepted when it
+// was stored, and nothing is accepted later than that.
+func rawsOf(d bus.Delivery) []event.Raw {
+	raw := event.Raw{Accepted: d.Stored, Historical: d.Header.Get(event.HeaderHistorical) == "true"}
 	if t, err := time.Parse(time.RFC3339Nano, d.Header.Get(event.HeaderAccepted)); err == nil && t.Unix() > 0 && t.Before(d.Stored) {
 		raw.Accepted = t
 	}
@@ -232,7 +243,13 @@ func rawOf(d bus.Delivery) event.Raw {
 	if trace := d.Header.Get(event.HeaderTrace); event.IsTrace(trace) {
 		raw.Trace = trace
 	}
-	return raw
+	calls := pipeline.RawCalls(d.Header, d.Data)
+	raws := make([]event.Raw, len(calls))
+	for i, call := range calls {
+		raws[i] = raw
+		raws[i].Payload = call
+	}
+	return raws
 }
 
 // duplicateKey names an event id in the bucket, whatever characters it has.

@@ -157,13 +157,13 @@ func TestEventEndToEnd(t *testing.T) {
 	e := events[0]
 	hash := func(kind, value string) string { return "hash:" + b.hash.Hash(kind, value) }
 	want := event.Event{
-		ID: "m1", Type: event.Track, Name: event.Subscribed, Profile: profileID(b.stage.stream, b.last[2]), User: hash("email", "anna@shop.example"),
+		ID: "m1", Type: event.Track, Name: event.Subscribed, Profile: profileID(b.stage.stream, pipeline.RawOrdinal(b.last[2], 0)), User: hash("email", "anna@shop.example"),
 		Occurred: e.Accepted, Accepted: e.Accepted,
 		Properties: event.Object(`{"channel":"email","total":1.50,"phone":"` + hash("phone", "+44 1") + `"}`),
 		Traits:     event.Object(`{"email":"` + hash("email", "anna@shop.example") + `","plan":"gold"}`),
 		Context:    event.Object(`{"locale":"en-GB"}`),
 		Consent:    map[string]bool{"email": true, "sms": false},
-		Source:     event.Source{Name: "raw." + b.stage.stream + ".2", Ordinal: b.last[2]},
+		Source:     event.Source{Name: "raw." + b.stage.stream + ".2", Ordinal: pipeline.RawOrdinal(b.last[2], 0)},
 	}
 	if diff := cmp.Diff(want, e); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -241,7 +241,9 @@ func TestNormalizingPausesWhileTheLogIsNotRead(t *testing.T) {
 		for range 20 {
 			call()
 		}
-		return held() > 100
+		before := calls - held()
+		time.Sleep(50 * time.Millisecond)
+		return held() > 100 && calls-held() == before
 	})
 	for range 200 {
 		call()
@@ -272,6 +274,36 @@ func TestForeignMessages(t *testing.T) {
 	}
 	if _, err := New(t.Context(), Config{JetStream: b.js, Metrics: b.metrics}); err == nil {
 		t.Error("two stages have the same metric")
+	}
+}
+
+// Calls that share a message are each on their own: what can't be used, what is a repeat, and what comes after them.
+func TestCallsOfOneMessage(t *testing.T) {
+	b := newBench(t)
+	calls := script("", "1 track u=anna\n2 nonsense u=anna\n1 track u=anna\n3 nonsense u=ben\n4 track u=ben\n5 track u=anna")
+	b.pack(0, len(calls), calls...)
+	b.drain(0)
+	if got := shape(b.profiles(), "", "1", "4", "5"); got != "a b a" {
+		t.Errorf("profiles %s, want a b a", got)
+	}
+	var order []string
+	for _, e := range b.log() {
+		order = append(order, e.ID)
+	}
+	if diff := cmp.Diff([]string{"1", "4", "5"}, order); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	letters := b.letters()
+	if len(letters) != 2 {
+		t.Fatalf("%d dead letters, want 2", len(letters))
+	}
+	for i, index := range []int{1, 3} {
+		if d := letters[i]; d.Index != index || string(d.Payload) != calls[index] || d.Position != b.last[0] {
+			t.Errorf("dead letter %d is of call %d of message %d: %s", i, d.Index, d.Position, d.Payload)
+		}
+	}
+	if diff := cmp.Diff(map[string]float64{"event": 3, "repeated": 1, ReasonUnknownType: 2}, b.outcomes()); diff != "" {
+		t.Errorf("metric (-want +got):\n%s", diff)
 	}
 }
 
