@@ -310,6 +310,55 @@ func (l *lateFailure) Err() error {
 	return nil
 }
 
+// However fast messages come, batches begin at the pace, and hold what has come meanwhile; the first one waits for nothing.
+func TestSubscriberPacesBatches(t *testing.T) {
+	t.Parallel()
+	const pace, count = 60 * time.Millisecond, 100
+	conn, js := logStream(t)
+	book, begun := &ledger{}, make(chan time.Time, count)
+	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Whole: true, Pace: pace, Open: func(ctx context.Context, topic string) (Session, error) {
+		s, err := book.opener(ctx, topic)
+		return beginning{s, begun}, err
+	}})
+	stop := route(t, sub, func(m *message.Message) error {
+		return From(m.Context()).Each(func(Delivery, any) error { return nil })
+	}, "LOG.0")
+	for i := range count {
+		fill(t, conn, "LOG.0", 1+i, 1)
+		time.Sleep(time.Millisecond)
+	}
+	eventually(t, "everything is acknowledged", func() bool {
+		consumer, err := js.Consumer(t.Context(), "LOG", "reader-0")
+		return err == nil && consumer.CachedInfo().AckFloor.Stream == count
+	})
+	stop()
+	close(begun)
+	var last time.Time
+	batches := 0
+	for at := range begun {
+		if batches++; at.Sub(last) < pace {
+			t.Errorf("batch %d began %s after the one before, want %s or more", batches, at.Sub(last), pace)
+		}
+		last = at
+	}
+	if batches < 2 || batches > count/4 {
+		t.Errorf("%d messages came in %d batches", count, batches)
+	}
+}
+
+// beginning notes when batches begin.
+type beginning struct {
+	Session
+	begun chan<- time.Time
+}
+
+func (b beginning) Begin(_ context.Context, batch []Delivery) ([]any, error) {
+	b.begun <- time.Now()
+	return make([]any, len(batch)), nil
+}
+
+func (b beginning) Commit(_ context.Context, _ uint64, ack func() error) error { return ack() }
+
 func TestSubscriberCutsBatches(t *testing.T) {
 	t.Parallel()
 	for name, whole := range map[string]bool{"one by one": false, "whole batches": true} {
