@@ -19,6 +19,7 @@ const (
 	ReasonBadTime     = "bad_timestamp"
 	ReasonNoID        = "no_message_id"
 	ReasonTooLarge    = "too_large"
+	ReasonReusedID    = "reused_message_id"
 )
 
 // maxDepth bounds the nesting of arrays and objects in a call, as ingest does.
@@ -37,9 +38,11 @@ type call struct {
 	Accepted  event.Instant
 
 	Historical bool
-	Properties event.Object
-	Traits     event.Object
-	Context    event.Object
+	// Fingerprint tells whether another call with the same id is the same call.
+	Fingerprint string
+	Properties  event.Object
+	Traits      event.Object
+	Context     event.Object
 }
 
 // wire is Segment's shape. Field names are matched exactly, as ingest and Segment do.
@@ -173,6 +176,7 @@ func parse(raw event.Raw) (call, error) {
 		}
 		*o.into = object
 	}
+	c.Fingerprint = w.fingerprint()
 	return c, c.time(&w, raw)
 }
 

@@ -173,15 +173,20 @@ func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, e
 	return settled, nil
 }
 
-// decide makes one call an event, or a repeat of an event that another sequence owns; false means that the
-// round ends before it.
+// decide makes one call an event, a repeat of an event that another call owns, or parks it when that call was another
+// one; false means that the round ends before it.
 func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
-	p.event = nil
+	p.event, p.parked = nil, nil
 	key := duplicateKey(p.call.ID)
 	ours := o.stage.stream + "/" + strconv.FormatUint(p.ordinal, 10)
-	owner, profile, known := strings.Cut(seen.get(key), " ")
+	first, known := readFirst(seen.get(key))
+	profile := first.profile
 	switch {
-	case known && owner != ours:
+	case known && first.owner != ours:
+		if p.call.Type != event.Delivery && first.fingerprint != "" && first.fingerprint != p.call.Fingerprint {
+			p.parked = pipeline.Park(ReasonReusedID, fmt.Errorf("messageId %q was another call's already, %s of RAW, which became an event of profile %s: "+
+				"give each call an id of its own, and the same one only to a repeat of the same call", short(p.call.ID), first.owner, first.profile))
+		}
 		return true
 	case known: // ours, from before a crash: to the same profile again
 	case p.call.Type == event.Delivery:
@@ -193,7 +198,7 @@ func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
 		}
 	}
 	if !known {
-		seen.set(key, ours+" "+profile)
+		seen.set(key, ours+" "+profile+" "+p.call.Fingerprint)
 	}
 	c := &p.call
 	name := c.Name
@@ -206,6 +211,19 @@ func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
 		Trace: p.raw.Trace,
 	}
 	return true
+}
+
+// first is the call that owns an event id.
+type first struct {
+	owner       string // the stream's generation and the call's number in its partition
+	profile     string
+	fingerprint string
+}
+
+func readFirst(record string) (f first, known bool) {
+	f.owner, record, known = strings.Cut(record, " ")
+	f.profile, f.fingerprint, _ = strings.Cut(record, " ")
+	return f, known
 }
 
 // separate moves the personal fields of the events to the vault.

@@ -31,8 +31,34 @@ func TestDuplicates(t *testing.T) {
 	if got := len(b.stored(topology.Events)); got != 4 {
 		t.Errorf("EVENTS has %d records, want 4", got)
 	}
-	if diff := cmp.Diff(map[string]float64{"event": 4, "repeated": 3}, b.outcomes()); diff != "" {
+	if diff := cmp.Diff(map[string]float64{"event": 4, "repeated": 2, ReasonReusedID: 1}, b.outcomes()); diff != "" {
 		t.Errorf("metric (-want +got):\n%s", diff)
+	}
+}
+
+// An id that is used for another call: the second is parked, and its letter says whose the id is; so is a third one. The
+// same call again, later and written otherwise, is a repeat.
+func TestReusedIDs(t *testing.T) {
+	b := newBench(t)
+	b.publish(0,
+		`{"type":"track","messageId":"m","userId":"anna","event":"E","properties":{"a":1,"b":2},"sentAt":"2026-05-01T12:00:00Z"}`,
+		`{"type":"track","messageId":"m","userId":"anna","event":"E","properties":{"a":2,"b":2}}`)
+	b.drain(0)
+	b.publish(0, `{"sentAt":"2026-05-01T13:00:00Z","properties":{"b":2, "a":1},"type":"track","messageId":"m","userId":"anna","event":"E"}`)
+	b.publish(1, `{"type":"track","messageId":"m","userId":"ben","event":"E"}`)
+	b.drain(0, 1)
+	if diff := cmp.Diff(map[string]float64{"event": 1, "repeated": 1, ReasonReusedID: 2}, b.outcomes()); diff != "" {
+		t.Errorf("metric (-want +got):\n%s", diff)
+	}
+	letters := b.letters()
+	if len(letters) != 2 {
+		t.Fatalf("%d dead letters, want 2", len(letters))
+	}
+	for i, holds := range []string{`"a":2`, `ben`} {
+		d := letters[i]
+		if d.Reason != ReasonReusedID || !strings.Contains(string(d.Payload), holds) || !strings.Contains(d.Error, b.profiles()["m"]) {
+			t.Errorf("letter %d: %s: %s: %s", i, d.Reason, d.Error, d.Payload)
+		}
 	}
 }
 
