@@ -19,6 +19,7 @@ import (
 	"attune/sinks/smtp"
 	"attune/stages/deliver"
 	"attune/stages/ingest"
+	"attune/stages/normalize"
 )
 
 // Config is how the program runs: attune.yaml. What decides about customers is not here but in the workspace, so
@@ -30,6 +31,8 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// Ingest is how events are taken in over HTTP.
 	Ingest ingest.Config `yaml:"ingest"`
+	// Normalize is how what producers write in many forms is read.
+	Normalize normalize.Settings `yaml:"normalize"`
 	// NATS is the broker.
 	NATS NATS `yaml:"nats"`
 	// Topology is how the broker's streams are laid out.
@@ -129,7 +132,7 @@ func (c *Config) Validate() error {
 		path string
 		err  error
 	}{
-		{"ingest", c.Ingest.Validate()}, {"nats", c.NATS.Validate()}, {"topology", c.Topology.Validate()},
+		{"ingest", c.Ingest.Validate()}, {"normalize", c.Normalize.Validate()}, {"nats", c.NATS.Validate()}, {"topology", c.Topology.Validate()},
 		{"clickhouse", c.ClickHouse.Validate()}, {"log", c.Log.Validate()},
 	} {
 		ps = append(ps, c.fromError(part.path, part.err)...)

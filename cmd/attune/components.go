@@ -170,7 +170,9 @@ func (w *worker) wireNormalize(ctx context.Context, owner bus.Owner, _ *definiti
 	if err := c.metrics.Register(throttle); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
-	stage, err := normalize.New(ctx, normalize.Config{JetStream: c.js, Partitions: c.partitions, Hash: hash, Throttle: throttle, Metrics: c.metrics, Log: c.log})
+	stage, err := normalize.New(ctx, normalize.Config{
+		JetStream: c.js, Partitions: c.partitions, Hash: hash, PhoneRegion: c.config.Normalize.PhoneRegion, Throttle: throttle, Metrics: c.metrics, Log: c.log,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -23,6 +23,12 @@
 // seen for the first time takes over the profile of its previousId even where that belongs to the previous
 // user id, and a previousId that is no user's is an anonymous id seen with the user.
 //
+// # One form
+//
+// Addresses, phone numbers, countries, locales and currencies take the normal form of pipeline/normal, in the vault
+// and before they are hashed; what has none stays as it is written. So the hash of an address does not depend on its
+// case. Phone numbers without country code need the installation's phone_region.
+//
 // # What goes on
 //
 // Traits and properties without their personal fields, for which keyed hashes stand in, and of the context

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"attune/pipeline/event"
+	"attune/pipeline/normal"
 	"attune/pipeline/vault"
 )
 
@@ -17,10 +18,14 @@ type hasher interface {
 // separator splits objects into what may go on and what belongs into the vault.
 type separator struct {
 	names *vault.Names
+	forms *normal.Forms
 	hash  hasher
 }
 
-func newSeparator(hash hasher) *separator { return &separator{names: vault.NewNames(), hash: hash} }
+// newSeparator takes the country of phone numbers without country code; empty: none.
+func newSeparator(hash hasher, region string) *separator {
+	return &separator{names: vault.NewNames(), forms: normal.New(region), hash: hash}
+}
 
 // split returns the object with hashes in place of its personal fields, nested ones too, and adds those to
 // fields. In traits, `name` is the customer's; elsewhere it is a product's or a page's.
@@ -47,9 +52,16 @@ func (s *separator) object(b *bytes.Buffer, o event.Object, traits bool, at even
 		_, flag := v.Bool() // whether there is a phone number is no phone number
 		if field, personal := s.names.Personal(name, traits); personal && !v.Null() && !flag {
 			within := name[:strings.LastIndexByte(name, '.')+1]
-			fields[path+within+field] = vault.Field{Value: json.RawMessage(bytes.Clone(v.Raw())), At: at}
-			b.WriteString(`"hash:` + s.hash.Hash(field, v.String()) + `"`)
+			value, text := s.normal(field, v)
+			fields[path+within+field] = vault.Field{Value: value, At: at}
+			b.WriteString(`"hash:` + s.hash.Hash(field, text) + `"`)
 			return true
+		}
+		if text, ok := v.Text(); ok {
+			if form, other := s.forms.Plain(name, text); other {
+				quote(b, form)
+				return true
+			}
 		}
 		s.value(b, v, at, fields, path+name+".")
 		return true
@@ -79,6 +91,20 @@ func (s *separator) value(b *bytes.Buffer, v event.Value, at event.Instant, fiel
 	b.WriteByte(']')
 }
 
+// normal is a personal value for the vault, and as the text that is hashed: in its normal form where it has one, so
+// that two spellings of an address are one customer's.
+func (s *separator) normal(field string, v event.Value) (value json.RawMessage, text string) {
+	text = v.String()
+	if raw := v.Raw(); raw[0] != '{' && raw[0] != '[' {
+		if form, ok := s.forms.Personal(field, text); ok {
+			var b bytes.Buffer
+			quote(&b, form)
+			return b.Bytes(), form
+		}
+	}
+	return json.RawMessage(bytes.Clone(v.Raw())), text
+}
+
 // quote writes a name as JSON.
 func quote(b *bytes.Buffer, name string) {
 	for i := range len(name) {
@@ -94,7 +120,8 @@ func quote(b *bytes.Buffer, name string) {
 // user is the user id as it goes on: an id that is itself an address is personal.
 func (s *separator) user(id string) string {
 	if strings.Contains(id, "@") {
-		return "hash:" + s.hash.Hash("email", id)
+		address, _ := normal.Email(id)
+		return "hash:" + s.hash.Hash("email", address)
 	}
 	return id
 }

@@ -27,7 +27,7 @@ func separated(t interface{ Fatal(...any) }, payload []byte) (event.Event, map[s
 	if err != nil {
 		t.Fatal(err)
 	}
-	split := newSeparator(vault.NewHasher([]byte("a key for tests")))
+	split := newSeparator(vault.NewHasher([]byte("a key for tests")), "")
 	e := event.Event{ID: c.ID, Type: c.Type, Name: c.Name, User: split.user(c.User), Occurred: c.Occurred, Accepted: c.Accepted, Consent: consent(&c)}
 	fields := map[string]vault.Field{}
 	split.event(&e, &c, fields)
@@ -206,7 +206,7 @@ func TestConsent(t *testing.T) {
 
 // What is personal by its name, alone or at the end of a longer one, and what only sounds like it.
 func TestPersonalNames(t *testing.T) {
-	s := newSeparator(nil)
+	s := newSeparator(nil, "")
 	for _, c := range []struct {
 		name string
 		want string // the field in the vault; empty: not personal
