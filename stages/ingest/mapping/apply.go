@@ -1,0 +1,395 @@
+package mapping
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"attune/pipeline/normal"
+)
+
+// Limits bound what a payload may become.
+type Limits struct {
+	Items     int // of a payload, and calls
+	CallBytes int // of one call
+	AllBytes  int // of all calls together
+}
+
+// Call is a call in Segment's shape.
+type Call struct {
+	Kind    string // track, identify, page, screen, group, alias
+	ID      string // its messageId
+	Item    int    // which of the payload's items it is from, from 0
+	Payload []byte
+}
+
+// Result is what a payload became. Calls are right even where there are problems: those are of other items, unless
+// Item is -1.
+type Result struct {
+	Calls    []Call
+	Problems []*Problem
+	Ignored  int // items that the mapping ignores by declaration
+}
+
+// run is the mapping of one payload.
+type run struct {
+	m      *Mapping
+	fuel   *fuel
+	limits Limits
+	values []any // of the variables
+	bytes  int
+	ids    map[string]int // calls by messageId, to their index in result
+	hashes map[string]int // how often an item's content was met
+	result Result
+}
+
+// Map turns a payload into calls. The same request gives the same calls. It ends after a number of steps that grows with
+// the payload, and when ctx does; it never panics on a payload.
+func (m *Mapping) Map(ctx context.Context, r Request, limits Limits) Result {
+	payload, size, p := m.payload(r, limits.Items)
+	if p != nil {
+		return Result{Problems: []*Problem{p}}
+	}
+	a := &run{m: m, fuel: newFuel(ctx, size), limits: limits, ids: map[string]int{}, hashes: map[string]int{}}
+	a.values = append(make([]any, 0, 5+len(m.variables)), payload, joined(r.Headers), joined(r.Query), r.ID)
+	n := 0
+	visit := func(item any) *Problem {
+		if n >= limits.Items {
+			return unreadable(ReasonTooMany, fmt.Sprintf("the payload has more than %d items", limits.Items), "send it in parts")
+		}
+		p := a.item(item, n)
+		n++
+		switch {
+		case p == nil:
+			return nil
+		case p.Item < 0:
+			p.Item = n - 1
+			if p.Reason == ReasonTooSlow || p.Reason == ReasonTooLarge && a.bytes > limits.AllBytes {
+				p.Item = -1
+				return p
+			}
+		}
+		a.result.Problems = append(a.result.Problems, p)
+		if len(a.result.Problems) > maxProblems {
+			return unreadable(ReasonFailed, fmt.Sprintf("more than %d of the payload's items can't be used", maxProblems), "")
+		}
+		return nil
+	}
+	if m.each != nil {
+		p = m.each.each(a.fuel, payload, a.values, visit)
+	} else {
+		p = visit(payload)
+	}
+	if p != nil {
+		a.result.Problems = append([]*Problem{p}, a.result.Problems...)
+	}
+	for _, p := range a.result.Problems {
+		if p.Field != "" {
+			p.File = m.file
+		}
+	}
+	return a.result
+}
+
+// maxProblems is how many items of one payload are told to be wrong.
+const maxProblems = 100
+
+// joined are headers or parameters as jq sees them: text by name, several values with commas.
+func joined(all map[string][]string) map[string]any {
+	m := make(map[string]any, len(all))
+	for name, values := range all {
+		m[name] = strings.Join(values, ", ")
+	}
+	return m
+}
+
+// item makes the calls of one item. A problem means none.
+func (a *run) item(item any, n int) *Problem {
+	m := a.m
+	values := append(a.values[:len(a.values):cap(a.values)], n)
+	for _, v := range m.variables {
+		value, p := v.value.run(a.fuel, item, values)
+		if p != nil {
+			return p
+		}
+		values = append(values, value)
+	}
+	for _, r := range m.refuse {
+		refused, p := a.holds(r.when, item, values)
+		if p != nil {
+			return p
+		}
+		if refused {
+			return &Problem{Reason: r.reason, Item: -1, Line: r.when.at.line, Field: r.when.field, What: "the mapping refuses the item"}
+		}
+	}
+	if m.ignore != nil {
+		ignored, p := a.holds(m.ignore, item, values)
+		if p != nil {
+			return p
+		}
+		if ignored {
+			a.result.Ignored++
+			return nil
+		}
+	}
+	id, p := a.itemID(item, values)
+	if p != nil {
+		return p
+	}
+	var calls []Call
+	for i, c := range m.calls {
+		if c.when != nil {
+			holds, p := a.holds(c.when, item, values)
+			if p != nil {
+				return p
+			}
+			if !holds {
+				continue
+			}
+		}
+		own := id
+		if len(calls) > 0 {
+			own = id + "#" + strconv.Itoa(i)
+		}
+		made, p := a.call(c, own, item, values)
+		if p != nil {
+			return p
+		}
+		made.Item = n
+		calls = append(calls, made)
+	}
+	if len(calls) == 0 {
+		return &Problem{Reason: ReasonNotMapped, Item: -1, Line: m.calls[0].at.line, Field: "calls", What: "no call's condition holds", Hint: "add a call, or say under ignore that such payloads mean nothing"}
+	}
+	return a.keep(calls)
+}
+
+// keep adds an item's calls to the result; of the same call twice the first.
+func (a *run) keep(calls []Call) *Problem {
+	for i, c := range calls {
+		if j, met := a.ids[c.ID]; met && string(a.result.Calls[j].Payload) != string(c.Payload) || !met && repeats(calls[:i], c.ID) {
+			return &Problem{Reason: ReasonFailed, Item: -1, Line: a.m.calls[0].at.line, Field: "id", What: "two different calls of the payload have the same id", Hint: "the later would pass for a repeat: put something into id that tells them apart"}
+		}
+	}
+	for _, c := range calls {
+		if _, met := a.ids[c.ID]; met {
+			continue
+		}
+		a.bytes += len(c.Payload)
+		if a.bytes > a.limits.AllBytes || len(a.result.Calls) >= a.limits.Items {
+			return unreadable(ReasonTooLarge, fmt.Sprintf("the payload becomes more than %d bytes or %d calls", a.limits.AllBytes, a.limits.Items), "send it in parts")
+		}
+		a.ids[c.ID] = len(a.result.Calls)
+		a.result.Calls = append(a.result.Calls, c)
+	}
+	return nil
+}
+
+func repeats(calls []Call, id string) bool {
+	for _, c := range calls {
+		if c.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// holds tells whether a condition is neither false nor null.
+func (a *run) holds(e *expression, item any, values []any) (bool, *Problem) {
+	v, p := e.run(a.fuel, item, values)
+	return v != nil && v != false, p
+}
+
+// itemID is what the mapping says, else a hash of the item's content. An item that comes again in one payload has
+// an id of its own.
+func (a *run) itemID(item any, values []any) (string, *Problem) {
+	if a.m.id != nil {
+		id, p := a.text(a.m.id, item, values)
+		if p != nil {
+			return "", p
+		}
+		if id != "" {
+			return id, nil
+		}
+	}
+	content := encoder{left: maxContent, nest: maxDepth + 1}
+	if content.value(item, 0); content.left < 0 || content.deep {
+		return "", unreadable(ReasonTooLarge, fmt.Sprintf("an item is larger than %d bytes or nests deeper than %d", maxContent, maxDepth), "")
+	}
+	sum := sha256.Sum256(content.out)
+	id := hex.EncodeToString(sum[:16])
+	a.hashes[id]++
+	if again := a.hashes[id]; again > 1 {
+		id += "~" + strconv.Itoa(again)
+	}
+	return id, nil
+}
+
+// maxContent bounds what an item's id is a hash of, in bytes.
+const maxContent = 4 << 20
+
+// call makes one call.
+func (a *run) call(c *call, id string, item any, values []any) (Call, *Problem) {
+	e := encoder{left: a.limits.CallBytes, nest: maxNesting}
+	e.raw(`{"type":"` + c.kind + `"`)
+	if c.id != nil {
+		own, p := a.text(c.id, item, values)
+		if p != nil {
+			return Call{}, p
+		}
+		if own != "" {
+			id = own
+		}
+	}
+	id = a.m.name + ":" + id
+	e.member(",", "messageId", id, 1)
+	said := map[string]bool{}
+	for _, f := range []struct {
+		name string
+		from *expression
+	}{
+		{"userId", c.user}, {"anonymousId", c.anonymous}, {"previousId", c.previous}, {"groupId", c.group}, {"event", c.event}, {"name", c.name},
+	} {
+		if f.from == nil {
+			continue
+		}
+		text, p := a.text(f.from, item, values)
+		if p != nil {
+			return Call{}, p
+		}
+		if text != "" {
+			e.member(",", f.name, text, 1)
+			said[f.name] = true
+		}
+	}
+	if p := c.complete(said); p != nil {
+		return Call{}, p
+	}
+	for _, f := range []struct {
+		name string
+		from *expression
+	}{{"timestamp", c.time}, {"sentAt", c.sentAt}} {
+		if f.from == nil {
+			continue
+		}
+		text, p := a.text(f.from, item, values)
+		if p != nil {
+			return Call{}, p
+		}
+		if text == "" {
+			continue
+		}
+		t, err := normal.Time(text, a.m.zone)
+		if err != nil {
+			p := f.from.wrong("it gives no time", "want RFC 3339 such as 2026-05-01T12:00:00Z, the same without zone, or Unix time; others by strptime(\"%d.%m.%Y\") | mktime")
+			p.Detail = err.Error()
+			return Call{}, p
+		}
+		e.member(",", f.name, t.Format(time.RFC3339Nano), 1)
+	}
+	for _, f := range []struct {
+		name string
+		from *fields
+	}{{"properties", c.properties}, {"traits", c.traits}, {"context", c.context}} {
+		if f.from == nil {
+			continue
+		}
+		v, p := a.object(f.from, item, values)
+		if p != nil {
+			return Call{}, p
+		}
+		if v != nil {
+			e.member(",", f.name, v, 1)
+		}
+	}
+	e.raw("}")
+	switch {
+	case e.deep:
+		return Call{}, &Problem{Reason: ReasonTooDeep, Item: -1, Line: c.at.line, Field: c.field, What: fmt.Sprintf("the call nests deeper than %d", maxNesting)}
+	case e.left < 0:
+		return Call{}, &Problem{Reason: ReasonTooLarge, Item: -1, Line: c.at.line, Field: c.field, What: fmt.Sprintf("the call is larger than %d bytes", a.limits.CallBytes), Hint: "take over less of the payload, or raise ingest.max_event_bytes"}
+	}
+	return Call{Kind: c.kind, ID: id, Payload: e.out}, nil
+}
+
+// complete tells what a call of its kind lacks.
+func (c *call) complete(said map[string]bool) *Problem {
+	lacks := func(reason string, e *expression, field, what, hint string) *Problem {
+		p := &Problem{Reason: reason, Item: -1, Line: c.at.line, Field: c.field + "." + field, What: what, Hint: hint}
+		if e != nil {
+			p.Line = e.at.line
+		}
+		return p
+	}
+	who := c.user
+	if who == nil {
+		who = c.anonymous
+	}
+	switch {
+	case !said["userId"] && !said["anonymousId"]:
+		return lacks("no_user_anon_id", who, "user", "it gives nobody", "say where the payload names the customer, or leave such payloads out under ignore")
+	case c.kind == "track" && !said["event"]:
+		return lacks("event_not_defined", c.event, "event", "it gives no name", "")
+	case c.kind == "group" && !said["groupId"]:
+		return lacks("group_id_not_defined", c.group, "group", "it gives no id", "")
+	case c.kind == "alias" && (!said["previousId"] || !said["userId"]):
+		return lacks("previous_id_not_defined", c.previous, "previous", "an alias needs both user and previous", "")
+	}
+	return nil
+}
+
+// text evaluates an expression that gives an id or a name: text, or a number as it is written. Null and what is
+// blank are empty.
+func (a *run) text(e *expression, item any, values []any) (string, *Problem) {
+	v, p := e.run(a.fuel, item, values)
+	if p != nil || v == nil {
+		return "", p
+	}
+	text, ok := plain(v)
+	if !ok {
+		return "", e.wrong("it gives "+kindOf(v), "want text or a number")
+	}
+	return strings.TrimSpace(text), nil
+}
+
+// object evaluates the fields of an object; null where it has none.
+func (a *run) object(f *fields, item any, values []any) (map[string]any, *Problem) {
+	if f.whole != nil {
+		v, p := f.whole.run(a.fuel, item, values)
+		if p != nil || v == nil {
+			return nil, p
+		}
+		o, ok := v.(map[string]any)
+		if !ok {
+			return nil, f.whole.wrong("it gives "+kindOf(v), "want an object: {name: value}")
+		}
+		return o, nil
+	}
+	o := make(map[string]any, len(f.names))
+	for i, member := range f.members {
+		var v any
+		var p *Problem
+		if member.whole != nil {
+			v, p = member.whole.run(a.fuel, item, values)
+		} else if nested, q := a.object(member, item, values); nested != nil {
+			v = nested
+		} else {
+			p = q
+		}
+		if p != nil {
+			return nil, p
+		}
+		if v != nil {
+			o[f.names[i]] = v
+		}
+	}
+	if len(o) == 0 {
+		return nil, nil
+	}
+	return o, nil
+}
