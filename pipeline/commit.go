@@ -58,6 +58,9 @@ type DeadLetter struct {
 	SentAt     event.Instant `cbor:"7,keyasint,omitempty" json:"sent_at,omitzero"`
 	// Index tells the calls of one message of RAW apart, from 0.
 	Index int `cbor:"8,keyasint,omitempty" json:"index,omitempty"`
+	// Entrance is where the payload came in that no mapping could use; empty: the payload is a call, or what its
+	// stage reads.
+	Entrance string `cbor:"9,keyasint,omitempty" json:"entrance,omitempty"`
 }
 
 // ProfileState is an encoded profile.

@@ -80,7 +80,12 @@ func (l *RawLog) Append(ctx context.Context, records []event.Raw) error {
 
 // Park puts a call that ingest took but can't use into the dead letters.
 func (l *RawLog) Park(ctx context.Context, reason string, payload []byte, cause error) error {
-	letter, err := json.Marshal(DeadLetter{Reason: reason, Error: cause.Error(), Payload: payload, Subject: "ingest"})
+	return l.ParkRequest(ctx, "", reason, payload, cause)
+}
+
+// ParkRequest puts a request whose payload an entrance can't use into the dead letters.
+func (l *RawLog) ParkRequest(ctx context.Context, entrance, reason string, request []byte, cause error) error {
+	letter, err := json.Marshal(DeadLetter{Reason: reason, Error: cause.Error(), Payload: request, Subject: "ingest", Entrance: entrance})
 	if err != nil {
 		return fmt.Errorf("park call: %w", err)
 	}

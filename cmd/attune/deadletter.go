@@ -15,6 +15,7 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
+	"attune/stages/ingest"
 )
 
 // deadletterCommand looks at what could not be used.
@@ -105,7 +106,14 @@ func (d *deadletterRetry) Run(ctx context.Context, s streams) error {
 	if (d.Number == 0) == (d.Reason == "") {
 		return errors.New("deadletter retry: give either a number or --reason")
 	}
-	conn, js, err := d.connect()
+	c, err := d.configured() // with its entrances, whose mappings a payload needs
+	if err == nil && c.NATS.URL == "" {
+		c, err = d.load()
+	}
+	if err != nil {
+		return err
+	}
+	conn, js, err := connect(c.NATS)
 	if err != nil {
 		return err
 	}
@@ -129,7 +137,7 @@ func (d *deadletterRetry) Run(ctx context.Context, s streams) error {
 		return fmt.Errorf("no dead letter has the reason %q: `attune deadletter list` shows which there are", d.Reason)
 	}
 	for _, x := range letters {
-		if err := retry(ctx, js, x); err != nil {
+		if err := retry(ctx, js, c.Ingest, x); err != nil {
 			return fmt.Errorf("retry dead letter %d: %w", x.number, err)
 		}
 	}
@@ -138,9 +146,13 @@ func (d *deadletterRetry) Run(ctx context.Context, s streams) error {
 }
 
 // retry sends a letter back to where it was on its way.
-func retry(ctx context.Context, js jetstream.JetStream, x letter) error {
-	switch x.stage {
-	case "ingest", pipeline.ReaderNormalize:
+func retry(ctx context.Context, js jetstream.JetStream, c ingest.Config, x letter) error {
+	switch {
+	case x.Entrance != "":
+		if err := remap(ctx, js, c, x); err != nil {
+			return err
+		}
+	case x.stage == "ingest" || x.stage == pipeline.ReaderNormalize:
 		raw, err := pipeline.NewRawLog(ctx, js, 1)
 		if err != nil {
 			return err
@@ -158,7 +170,7 @@ func retry(ctx context.Context, js jetstream.JetStream, x letter) error {
 		if err := raw.Append(ctx, []event.Raw{{Key: key, Payload: x.Payload, Accepted: time.Now(), SentAt: x.SentAt.Time(), Historical: x.Historical}}); err != nil {
 			return err
 		}
-	case pipeline.ReaderDeliver:
+	case x.stage == pipeline.ReaderDeliver:
 		if _, err := js.Publish(ctx, x.Subject, x.Payload); err != nil {
 			return err
 		}
@@ -170,6 +182,25 @@ func retry(ctx context.Context, js jetstream.JetStream, x letter) error {
 		return err
 	}
 	return stream.DeleteMsg(ctx, x.number)
+}
+
+// remap maps a payload anew; what still can't be used becomes a new letter.
+func remap(ctx context.Context, js jetstream.JetStream, c ingest.Config, x letter) error {
+	records, reason, problems, err := c.Again(ctx, x.Entrance, x.Payload)
+	if err != nil {
+		return err
+	}
+	raw, err := pipeline.NewRawLog(ctx, js, 1)
+	if err != nil {
+		return err
+	}
+	defer raw.Close()
+	if problems != nil {
+		if err := raw.ParkRequest(ctx, x.Entrance, reason, x.Payload, problems); err != nil {
+			return err
+		}
+	}
+	return raw.Append(ctx, records)
 }
 
 func oneLetter(ctx context.Context, js jetstream.JetStream, number uint64) (letter, error) {

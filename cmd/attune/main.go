@@ -30,6 +30,7 @@ type commands struct {
 	Dev        devCommand        `cmd:"" help:"Run everything on this machine: engines, pipeline, mail catcher and a simulated shop."`
 	Run        runCommand        `cmd:"" help:"Run the pipeline over the NATS and ClickHouse that attune.yaml names."`
 	Import     importCommand     `cmd:"" help:"Import a file of past events; it changes state and fires nothing."`
+	Mapping    mappingCommand    `cmd:"" help:"Check, try and show mappings: what turns payloads of other formats into calls."`
 	Init       initCommand       `cmd:"" help:"Write a commented starting workspace."`
 	Check      checkCommand      `cmd:"" help:"Check a workspace; every mistake has its place."`
 	Test       testCommand       `cmd:"" help:"Run a workspace's scenarios in virtual time."`

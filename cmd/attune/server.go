@@ -44,6 +44,11 @@ func newServer(address string, raw *pipeline.RawLog, c ingest.Config, registry *
 			return nil, nil, err
 		}
 		mux.Handle("/v1/", taking)
+		for _, e := range c.Entrances {
+			if e.Path != "" {
+				mux.Handle(e.Path, taking)
+			}
+		}
 	}
 	listener, err := net.Listen("tcp", address)
 	if err != nil {

@@ -15,9 +15,10 @@ const maxExpansion = 16
 
 // parked is an event that ingest took but can't use.
 type parked struct {
-	kind    string // empty: unknown
-	payload []byte
-	problem *problem
+	kind     string // empty: unknown
+	entrance string // where a payload came in that is parked whole; empty: it is one call
+	payload  []byte
+	problem  *problem
 }
 
 // intake is what one request holds, sorted out.

@@ -21,9 +21,18 @@ func bodyRoom(r *http.Request, limit int) int64 {
 	return int64(limit)
 }
 
-// readBody reads a request's body, unpacked, up to limit bytes of it. Neither a long body nor a gzip bomb takes
-// more memory than that.
+// readBody reads a request's body as text: invalid UTF-8 becomes U+FFFD.
 func readBody(r *http.Request, limit int) ([]byte, int, *problem) {
+	body, status, p := readRaw(r, limit)
+	if !utf8.Valid(body) {
+		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
+	}
+	return body, status, p
+}
+
+// readRaw reads a request's body, unpacked, up to limit bytes of it. Neither a long body nor a gzip bomb takes
+// more memory than that.
+func readRaw(r *http.Request, limit int) ([]byte, int, *problem) {
 	tooLarge := func() ([]byte, int, *problem) {
 		return nil, http.StatusBadRequest, wrong(codePayloadTooLarge, "",
 			"the body is larger than %d bytes unpacked; send fewer or smaller events at once", limit)
@@ -62,9 +71,5 @@ func readBody(r *http.Request, limit int) ([]byte, int, *problem) {
 		}
 		return nil, http.StatusBadRequest, wrong(codeBodyUnreadable, "", "the body could not be read to its end: %v", err)
 	}
-	body := buf.Bytes()
-	if !utf8.Valid(body) {
-		body = bytes.ToValidUTF8(body, []byte("\uFFFD"))
-	}
-	return body, 0, nil
+	return buf.Bytes(), 0, nil
 }

@@ -30,6 +30,8 @@ type Config struct {
 	// CORSOrigins are the browser origins that may send: "*" for all, or such as https://shop.example. Empty: none.
 	// Default "*", as Segment's: a write key only lets write, and lies open in every page.
 	CORSOrigins []string `yaml:"cors_origins" json:"cors_origins"`
+	// Entrances take payloads of other formats: webhooks, CloudEvents, contacts of a CRM. Default none.
+	Entrances []Entrance `yaml:"entrances" json:"entrances"`
 }
 
 // WriteKey lets a producer write.
@@ -105,6 +107,7 @@ func (c Config) Validate() error {
 			bad(`cors_origins[%d]: %q is no origin; write "*" or scheme and host only, such as https://shop.example`, i, o)
 		}
 	}
+	c.validateEntrances(bad)
 	if len(errs) == 0 {
 		return nil
 	}

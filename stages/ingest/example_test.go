@@ -27,6 +27,10 @@ func (printer) Park(_ context.Context, reason string, payload []byte, _ error) e
 	return nil
 }
 
+func (p printer) ParkRequest(ctx context.Context, _, reason string, request []byte, err error) error {
+	return p.Park(ctx, reason, request, err)
+}
+
 func ExampleHandler() {
 	cfg := ingest.DefaultConfig()
 	cfg.WriteKeys = []ingest.WriteKey{{Name: "shop-web", Key: "dev"}}

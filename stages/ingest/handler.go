@@ -50,6 +50,9 @@ type handler struct {
 	bytes     atomic.Int64  // what their bodies may take
 	anyOrigin bool
 	origins   map[string]bool
+	entrances map[string]*entrance // by name
+	paths     map[string]*entrance // by further route
+	mapping   chan struct{}        // one is held by each payload that is being mapped
 }
 
 // Handler serves the Segment-compatible API described at the top of this package. It starts no goroutine and
@@ -80,7 +83,7 @@ func Handler(cfg Config, log Log, dead DeadLetters, deps Deps) (http.Handler, er
 		h.anyOrigin = h.anyOrigin || o == "*"
 		h.origins[o] = true
 	}
-	return h, nil
+	return h, h.openEntrances()
 }
 
 // routeOf names the route of a path; kind is empty for a batch.
@@ -125,6 +128,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	start := h.now()
 	h.allowOrigin(w, r)
 	route, kind, ok := routeOf(r.URL.Path)
+	entrance := h.entranceOf(r.URL.Path)
+	if entrance != nil {
+		route, ok = "in/"+entrance.name, true
+	}
 	var rep reply
 	switch {
 	case !ok:
@@ -132,10 +139,15 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		rep = refuse(http.StatusNotFound, wrong(codeNotFound, "", "no such route; there are %s", routeList))
 	case r.Method == http.MethodOptions:
 		w.Header().Set("Allow", allowedMethods)
+		if entrance != nil {
+			allowWebhook(w, r)
+		}
 		rep = reply{status: http.StatusNoContent}
 	case r.Method != http.MethodPost:
 		w.Header().Set("Allow", allowedMethods)
 		rep = refuse(http.StatusMethodNotAllowed, wrong(codeMethod, "", "this route takes POST only"))
+	case entrance != nil:
+		rep = h.enter(r, entrance)
 	default:
 		rep = h.serve(r, route, kind)
 	}
@@ -212,18 +224,23 @@ func (h *handler) serve(r *http.Request, route, kind string) reply {
 			in.records[i].Trace = trace
 		}
 	}
-	return h.store(r.Context(), in, route, producer)
+	return h.store(r.Context(), in, route, producer, h.cfg.AppendTimeout)
 }
 
 // store parks what is wrong, appends what is right, and waits until both are durable. Parking goes first: when the
 // log then fails, the client's retry doubles a dead letter and not an event.
-func (h *handler) store(ctx context.Context, in *intake, route, producer string) reply {
+func (h *handler) store(ctx context.Context, in *intake, route, producer string, within time.Duration) reply {
 	// A client that hangs up has had its request read: what was taken is finished.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.cfg.AppendTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
 	var err error
 	for _, p := range in.parked {
-		if err = h.dead.Park(ctx, p.problem.Code, p.payload, fmt.Errorf("%s: %w", p.problem.Field, p.problem)); err != nil {
+		if p.entrance != "" {
+			err = h.dead.ParkRequest(ctx, p.entrance, p.problem.Code, p.payload, p.problem)
+		} else {
+			err = h.dead.Park(ctx, p.problem.Code, p.payload, fmt.Errorf("%s: %w", p.problem.Field, p.problem))
+		}
+		if err != nil {
 			err = fmt.Errorf("park an event (%s): %w", p.problem.Code, err)
 			break
 		}

@@ -27,4 +27,7 @@ type Log interface {
 // dead letters' to keep. Park is safe for concurrent use and ends when ctx does.
 type DeadLetters interface {
 	Park(ctx context.Context, reason string, payload []byte, err error) error
+	// ParkRequest does the same for a payload that an entrance could not use, or not all of it: [Config.Again]
+	// maps it anew.
+	ParkRequest(ctx context.Context, entrance, reason string, request []byte, err error) error
 }

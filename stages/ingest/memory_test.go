@@ -57,6 +57,10 @@ func (d *memoryDead) Park(_ context.Context, reason string, payload []byte, err 
 	return nil
 }
 
+func (d *memoryDead) ParkRequest(ctx context.Context, entrance, reason string, request []byte, err error) error {
+	return d.Park(ctx, entrance+"/"+reason, request, err)
+}
+
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // bench is a handler over logs in memory, with a clock that stands still and ids that count.

@@ -33,6 +33,7 @@ const (
 	codeBatchNotArray    = "batch_not_array"
 	codeInvalidEvents    = "invalid_events"
 	codeInvalidWriteKey  = "invalid_write_key"
+	codeNotAuthenticated = "not_authenticated"
 	codeNotFound         = "not_found"
 	codeMethod           = "method_not_allowed"
 	codeUnavailable      = "unavailable"

@@ -38,6 +38,10 @@ func (j *journal) Park(_ context.Context, reason string, payload []byte, _ error
 	return nil
 }
 
+func (j *journal) ParkRequest(ctx context.Context, _, reason string, request []byte, err error) error {
+	return j.Park(ctx, reason, request, err)
+}
+
 // The real ingest takes all that the shop sends.
 func TestIngestTakesItAll(t *testing.T) {
 	j := &journal{enough: make(chan struct{})}

@@ -29,3 +29,16 @@ func Source(name string) ([]byte, error) {
 	}
 	return data, nil
 }
+
+// Open reads a mapping that comes with Attune by its name, or a file by its path.
+func Open(name string, readFile func(path string) ([]byte, error), o Options) (*Mapping, error) {
+	file := name
+	if slices.Contains(Shipped(), name) {
+		readFile, file = Source, name+".yaml"
+	}
+	data, err := readFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("mapping: %w; name a file, or one of %s", err, strings.Join(Shipped(), ", "))
+	}
+	return Parse(file, data, o)
+}
