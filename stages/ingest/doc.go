@@ -44,6 +44,19 @@
 //
 // A retry by the client is safe when its events carry a "messageId": all of Segment's clients set one.
 //
+// # Entrances
+//
+// A producer with a format of its own posts to /v1/in/NAME (and to the entrance's path, where it has one): a webhook,
+// CloudEvents, contacts. The entrance's mapping (package mapping) says how a request authenticates and which calls
+// its payload becomes; from there on they are treated as a batch's. The body is at most 512 KiB, or max_batch_bytes.
+//
+//	200  taken. Attune-Parked counts what could not be used; the payload is then a dead letter, whole
+//	400  the body is too large or could not be read; nothing was kept
+//	401  the token or signature is missing or wrong (code not_authenticated)
+//
+// 404, 405, 415, 429 and 503 are as above. An answer comes within a second of mapping and three of storing, once the
+// body is there: Shopify gives five in all. OPTIONS answers CloudEvents' question whether webhooks are welcome.
+//
 // # Straight to NATS
 //
 // A trusted producer may leave HTTP out and publish to JetStream:
