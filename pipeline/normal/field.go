@@ -14,6 +14,15 @@ func (f *Forms) Personal(field, text string) (normal string, ok bool) {
 	return text, false
 }
 
+// HasForm tells whether Plain knows the name: most have none, and need no look at their value.
+func HasForm(name string) bool {
+	switch name {
+	case "country", "countryCode", "country_code", "locale", "language", "currency", "currencyCode", "currency_code":
+		return true
+	}
+	return false
+}
+
 // Plain is the normal form of a field that isn't personal, by the name that the producer gave it: countries, locales
 // and currencies have one. False: text stays as it is, perhaps because it is normal already.
 func (f *Forms) Plain(name, text string) (normal string, ok bool) {

@@ -95,6 +95,34 @@ func TestForms(t *testing.T) {
 	}
 }
 
+// What a field's name leads to; HasForm names the same fields.
+func TestFieldNames(t *testing.T) {
+	f := New("DE")
+	for name, want := range map[string]string{
+		"email": "a@b.example", "customeremail": "a@b.example", "billingemailaddress": "a@b.example", "street": "",
+	} {
+		if got, ok := f.Personal(name, "A@b.example"); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: %q, %v", name, got, ok)
+		}
+	}
+	for _, name := range []string{"phone", "workphone", "contactphonenumber", "mobilenumber"} {
+		if got, ok := f.Personal(name, "030 12345678"); !ok || got != "+493012345678" {
+			t.Errorf("%s: %q, %v", name, got, ok)
+		}
+	}
+	for name, text := range map[string]string{
+		"country": "Germany", "countryCode": "deu", "country_code": "de", "locale": "de_DE", "language": "DE", "currency": "eur", "currencyCode": "eur", "currency_code": "eur",
+		"plan": "de", "name": "Germany", "": "de",
+	} {
+		if _, ok := f.Plain(name, text); ok != HasForm(name) {
+			t.Errorf("%s: %q has a form: %v, by its name: %v", name, text, ok, HasForm(name))
+		}
+	}
+	if _, ok := f.Plain("country", "DE"); ok {
+		t.Error("what is normal already is said to change")
+	}
+}
+
 func TestAmounts(t *testing.T) {
 	for _, c := range []struct {
 		read         func(number, code string) (string, error)

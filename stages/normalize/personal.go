@@ -57,7 +57,8 @@ func (s *separator) object(b *bytes.Buffer, o event.Object, traits bool, at even
 			b.WriteString(`"hash:` + s.hash.Hash(field, text) + `"`)
 			return true
 		}
-		if text, ok := v.Text(); ok {
+		if normal.HasForm(name) {
+			text, _ := v.Text()
 			if form, other := s.forms.Plain(name, text); other {
 				quote(b, form)
 				return true
