@@ -82,14 +82,11 @@ func (h *handler) enter(r *http.Request, e *entrance) reply {
 	request := e.mapping.Request(h.newID(), r.Header, query, body)
 	ctx, cancel := context.WithTimeout(r.Context(), mappingTime)
 	defer cancel()
-	select { // what a mapping needs of memory is needed a few times only, and the processors are busy with these
-	case h.mapping <- struct{}{}:
-	case <-ctx.Done():
+	result, ok := h.apply(ctx, e, request)
+	if !ok {
 		return refuse(http.StatusTooManyRequests, wrong(codeTooManyRequests, "",
 			"other payloads are being mapped; try again after the pause in Retry-After"))
 	}
-	result := e.mapping.Map(ctx, request, h.cfg.limits())
-	<-h.mapping
 	if r.Context().Err() != nil { // the sender has gone before its payload was taken: it will send again
 		return refuse(http.StatusServiceUnavailable, wrong(codeUnavailable, "", "the request was cancelled"))
 	}
@@ -114,6 +111,18 @@ func (h *handler) enter(r *http.Request, e *entrance) reply {
 	}
 	h.logger.DebugContext(r.Context(), "entered", "entrance", e.name, "calls", len(in.records), "ignored", result.Ignored, "problems", len(problems), "status", rep.status)
 	return rep
+}
+
+// apply maps a payload when it is its turn: what a mapping needs of memory is needed a few times only, and the
+// processors are busy with these. False: ctx ended before.
+func (h *handler) apply(ctx context.Context, e *entrance, r mapping.Request) (mapping.Result, bool) {
+	select {
+	case h.mapping <- struct{}{}:
+	case <-ctx.Done():
+		return mapping.Result{}, false
+	}
+	defer func() { <-h.mapping }()
+	return e.mapping.Map(ctx, r, h.cfg.limits()), true
 }
 
 func stranger() *problem {
