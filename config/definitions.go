@@ -22,15 +22,10 @@ const definitionsFormat = 1
 type definitions struct {
 	Format    int                  `json:"format"`
 	Name      string               `json:"name"`
-	Enrich    valuation            `json:"enrich"`
+	Enrich    enrich.Config        `json:"enrich"`
 	Segments  []segment.Definition `json:"segments"`
 	Campaigns []trigger.Campaign   `json:"campaigns"`
 	Templates map[string]Template  `json:"templates"`
-}
-
-type valuation struct {
-	HorizonWeeks float64 `json:"horizon_weeks"`
-	Margin       float64 `json:"margin"`
 }
 
 // Encode writes all definitions, templates included, as one object: the same workspace gives the same bytes, on
@@ -41,7 +36,7 @@ func (ws *Workspace) Encode() (data []byte, hash string, err error) {
 	enc.SetEscapeHTML(false)
 	d := definitions{
 		Format: definitionsFormat, Name: ws.Name,
-		Enrich:   valuation{HorizonWeeks: ws.Enrich.HorizonWeeks, Margin: ws.Enrich.Margin},
+		Enrich:   ws.Enrich,
 		Segments: ws.Segments, Campaigns: ws.Campaigns, Templates: ws.Templates,
 	}
 	if d.Segments == nil {
@@ -66,7 +61,7 @@ func (ws *Workspace) Encode() (data []byte, hash string, err error) {
 func DecodeWorkspace(data []byte) (*Workspace, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
-	var d definitions
+	d := definitions{Enrich: enrich.DefaultConfig()} // what an older program did not write
 	if err := dec.Decode(&d); err != nil {
 		return nil, fmt.Errorf("decode definitions: %w", err)
 	}
@@ -79,7 +74,7 @@ func DecodeWorkspace(data []byte) (*Workspace, error) {
 	sum := sha256.Sum256(data)
 	return &Workspace{
 		object: hex.EncodeToString(sum[:]),
-		Name:   d.Name, Enrich: enrich.Config{HorizonWeeks: d.Enrich.HorizonWeeks, Margin: d.Enrich.Margin},
+		Name:   d.Name, Enrich: d.Enrich,
 		Segments: d.Segments, Campaigns: d.Campaigns, Templates: d.Templates,
 	}, nil
 }

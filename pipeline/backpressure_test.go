@@ -114,7 +114,7 @@ func TestCustomerPausesWhileCommitsAreFull(t *testing.T) {
 	stop()
 	counted := uint64(0)
 	for _, p := range r.profiles() {
-		counted += p.Counts["view"]
+		counted += p.Count("view")
 	}
 	if counted != events {
 		t.Errorf("%d views count, want %d", counted, events)

@@ -489,8 +489,8 @@ func TestCustomerPurgesWhatNobodyNeeds(t *testing.T) {
 	r.append(next+1, next, "p1", "view")
 	r.waitPosition(next + 1)
 	stop()
-	if p := r.profiles()["p1"]; p.Counts["view"] != 8 {
-		t.Errorf("p1 counts %v, want 8 views", p.Counts)
+	if p := r.profiles()["p1"]; p.Count("view") != 8 {
+		t.Errorf("p1 counts %v, want 8 views", p.Activities)
 	}
 }
 

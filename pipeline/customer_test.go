@@ -29,14 +29,11 @@ func (tally) Apply(s *pipeline.Step) {
 	if s.Event == nil {
 		return
 	}
-	if s.Profile.Counts == nil {
-		s.Profile.Counts = map[string]uint64{}
-	}
 	if s.Event.Name == "panic" {
 		panic("a stage's mistake")
 	}
-	s.Profile.Counts[s.Event.Name]++
-	if n := s.Profile.Counts[s.Event.Name]; n%5 == 0 {
+	s.Profile.Happens(s.Event.Name).Count++
+	if n := s.Profile.Count(s.Event.Name); n%5 == 0 {
 		s.Flip("fifth", n%10 == 5)
 	}
 }
@@ -212,8 +209,8 @@ func TestCustomerCountsEachEventOnceOverManyClaims(t *testing.T) {
 		t.Errorf("%d profiles are folded, want %d", len(got), people)
 	}
 	for id, p := range got {
-		if p.Counts["view"] != events/people {
-			t.Errorf("profile %s counts %d views, want %d", id, p.Counts["view"], events/people)
+		if p.Count("view") != events/people {
+			t.Errorf("profile %s counts %d views, want %d", id, p.Count("view"), events/people)
 		}
 	}
 }
@@ -230,8 +227,8 @@ func TestCustomerWaitsForALostRecord(t *testing.T) {
 	r.waitPosition(4)
 	stop()
 	p := r.profiles()["p"]
-	if p.Counts["view"] != 1 || p.Counts["lost"] != 1 || p.Counts["late"] != 1 {
-		t.Errorf("counts %v, want each once", p.Counts)
+	if p.Count("view") != 1 || p.Count("lost") != 1 || p.Count("late") != 1 {
+		t.Errorf("counts %v, want each once", p.Activities)
 	}
 }
 
@@ -245,7 +242,7 @@ func TestCustomerParksARecordThatFails(t *testing.T) {
 	stop := r.work(10)
 	r.waitPosition(3)
 	stop()
-	if p := r.profiles()["p"]; p.Counts["view"] != 2 || p.Counts["panic"] != 0 {
-		t.Errorf("counts %v, want two views and nothing else", p.Counts)
+	if p := r.profiles()["p"]; p.Count("view") != 2 || p.Count("panic") != 0 {
+		t.Errorf("counts %v, want two views and nothing else", p.Activities)
 	}
 }

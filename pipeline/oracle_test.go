@@ -22,7 +22,7 @@ type courier struct{ destination string }
 func (courier) Name() string                       { return "courier" }
 func (courier) Due(*profile.Profile) event.Instant { return 0 }
 func (c courier) Apply(s *pipeline.Step) {
-	if s.Event == nil || s.Profile.Counts[s.Event.Name]%3 != 0 {
+	if s.Event == nil || s.Profile.Count(s.Event.Name)%3 != 0 {
 		return
 	}
 	id := fmt.Sprintf("%s-%d", c.destination, s.Position)

@@ -17,6 +17,15 @@ const MoneyUnit Money = 10_000
 // ParseMoney reads a JSON number or a decimal string. What has more than four decimals is rounded half away
 // from zero. It refuses what is no finite decimal number or out of range.
 func ParseMoney(s string) (Money, error) {
+	m, wrong := parseMoney(s)
+	if wrong != "" {
+		return 0, fmt.Errorf("money %q: %s", s, wrong)
+	}
+	return m, nil
+}
+
+// parseMoney says what is wrong with a text without keeping it: most amounts are read where nobody asks why not.
+func parseMoney(s string) (m Money, wrong string) {
 	number := strings.TrimSpace(s)
 	negative := strings.HasPrefix(number, "-")
 	if negative || strings.HasPrefix(number, "+") {
@@ -25,20 +34,19 @@ func ParseMoney(s string) (Money, error) {
 	number, exponent, scientific := cutExponent(number)
 	whole, fraction, _ := strings.Cut(number, ".")
 	if whole == "" && fraction == "" || !allDigits(whole) || !allDigits(fraction) {
-		return 0, fmt.Errorf("money %q: not a decimal number", s)
+		return 0, "not a decimal number"
 	}
 	if scientific {
 		shift, err := strconv.Atoi(exponent)
 		if err != nil || shift > maxExponent || shift < -maxExponent {
-			return 0, fmt.Errorf("money %q: not a decimal number in range", s)
+			return 0, "not a decimal number in range"
 		}
 		whole, fraction = shiftPoint(whole, fraction, shift)
 	}
 	whole = strings.TrimLeft(whole, "0")
 	if len(whole) > 15 {
-		return 0, fmt.Errorf("money %q: out of range", s)
+		return 0, "out of range"
 	}
-	var m Money
 	for _, c := range whole {
 		m = m*10 + Money(c-'0')
 	}
@@ -52,12 +60,12 @@ func ParseMoney(s string) (Money, error) {
 		m++
 	}
 	if m > 9e18 || m < 0 {
-		return 0, fmt.Errorf("money %q: out of range", s)
+		return 0, "out of range"
 	}
 	if negative {
 		m = -m
 	}
-	return m, nil
+	return m, ""
 }
 
 // maxExponent bounds scientific notation; no float64 prints more.
@@ -112,4 +120,16 @@ func (m Money) String() string {
 		s = strings.TrimSuffix(s, "0")
 	}
 	return s
+}
+
+// Plus sums up without ever wrapping around: what is out of range stays at the bound.
+func (m Money) Plus(n Money) Money {
+	sum := m + n
+	switch {
+	case m > 0 && n > 0 && sum < 0:
+		return math.MaxInt64
+	case m < 0 && n < 0 && sum >= 0:
+		return -math.MaxInt64
+	}
+	return sum
 }

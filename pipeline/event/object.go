@@ -102,6 +102,24 @@ func (o Object) Get(path string) Value {
 	}
 }
 
+// Pick finds several fields by their names in one pass: into[i] is that of names[i], as [Object.Get] finds it, dotted
+// paths aside. What is not there stays as it is.
+func (o Object) Pick(into []Value, names ...string) {
+	walk(o, func(key, value []byte) bool {
+		name, ok := plain(key)
+		if !ok {
+			name = []byte(text(key))
+		}
+		for i := range names {
+			if string(name) == names[i] {
+				into[i] = Value{raw: value}
+				break
+			}
+		}
+		return true
+	})
+}
+
 // Fields calls yield for each field in the order written, until it returns false.
 func (o Object) Fields(yield func(name string, v Value) bool) {
 	walk(o, func(key, value []byte) bool { return yield(text(key), Value{raw: value}) })
@@ -145,6 +163,14 @@ func (v Value) Text() (string, bool) {
 	return text(v.raw), true
 }
 
+// Plain is a string's content without copying it, where it is written without escapes, as most are.
+func (v Value) Plain() ([]byte, bool) {
+	if v.raw == nil || v.raw[0] != '"' {
+		return nil, false
+	}
+	return plain(v.raw)
+}
+
 // Is tells whether the value is this string, without copying it.
 func (v Value) Is(s string) bool {
 	if v.raw == nil || v.raw[0] != '"' {
@@ -164,15 +190,22 @@ func (v Value) Number() (float64, bool) {
 
 // Money is a number's or a decimal string's exact amount.
 func (v Value) Money() (Money, bool) {
-	s, ok := v.Text()
-	if !ok {
-		if _, ok := v.Number(); !ok {
-			return 0, false
-		}
-		s = string(v.raw)
+	if v.raw == nil {
+		return 0, false
 	}
-	m, err := ParseMoney(s)
-	return m, err == nil
+	number := v.raw
+	switch c := v.raw[0]; {
+	case c == '"':
+		inner, ok := plain(v.raw)
+		if !ok {
+			inner = []byte(text(v.raw))
+		}
+		number = inner
+	case c != '-' && !isDigit(c):
+		return 0, false
+	}
+	m, wrong := parseMoney(string(number))
+	return m, wrong == ""
 }
 
 // Bool is a boolean's value.
@@ -296,6 +329,20 @@ func endsLiteral(c byte) bool {
 		return true
 	}
 	return false
+}
+
+// plain is the content of a JSON string literal that needs no change.
+func plain(quoted []byte) ([]byte, bool) {
+	if len(quoted) < 2 {
+		return nil, false
+	}
+	inner := quoted[1 : len(quoted)-1]
+	for _, c := range inner {
+		if c == '\\' || c >= utf8.RuneSelf {
+			return inner, c != '\\' && bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner)
+		}
+	}
+	return inner, true
 }
 
 func keyIs(quoted []byte, name string) bool {

@@ -16,7 +16,7 @@ import (
 
 // Encode writes the profile: the same profile gives the same bytes, everywhere and always.
 func Encode(p *Profile) []byte {
-	b := appendText(make([]byte, 0, 512), 1, p.ID)
+	b := appendText(make([]byte, 0, 1024), 1, p.ID)
 	b = appendInt(b, 2, p.Now)
 	b = appendUint(b, 3, p.Applied)
 	b = appendInt(b, 4, p.First)
@@ -31,8 +31,8 @@ func Encode(p *Profile) []byte {
 		c := p.Consents[name]
 		b = appendEntry(b, 7, appendInt(appendBool(appendText(inner[:0], 1, name), 2, c.Granted), 3, c.At))
 	}
-	for _, name := range sortedKeys(names[:0], p.Counts) {
-		b = appendEntry(b, 8, appendUint(appendText(inner[:0], 1, name), 2, p.Counts[name]))
+	for i := range p.Activities {
+		b = appendEntry(b, 8, appendActivity(inner[:0], &p.Activities[i]))
 	}
 	b = appendBytes(b, 9, appendOrders(inner[:0], &p.Orders))
 	b = appendBytes(b, 10, appendScores(inner[:0], &p.Scores))
@@ -52,7 +52,69 @@ func Encode(p *Profile) []byte {
 		s := &p.Sends[i]
 		b = appendEntry(b, 15, appendInt(appendText(appendText(inner[:0], 1, s.Decision), 2, s.Campaign), 3, s.At))
 	}
-	return appendInt(b, 16, p.Armed)
+	b = appendInt(b, 16, p.Armed)
+	for d := range p.Leanings {
+		if l := &p.Leanings[d]; len(l.Weights) > 0 || l.Rest != 0 {
+			b = appendEntry(b, 17, appendLeaning(inner[:0], Dimension(d), l))
+		}
+	}
+	b = appendBytes(b, 18, appendViewed(inner[:0], p.Viewed))
+	for i := range p.Cart {
+		b = appendEntry(b, 19, appendChange(inner[:0], &p.Cart[i]))
+	}
+	b = appendBytes(b, 20, appendInt(appendText(inner[:0], 1, p.Zone.Name), 2, p.Zone.At))
+	return appendBytes(b, 21, appendStanding(inner[:0], &p.Standing))
+}
+
+// appendActivity writes the last time by its distance from the first, which is short.
+func appendActivity(b []byte, a *Activity) []byte {
+	b = appendUint(appendText(b, 1, a.Name), 2, a.Count)
+	b = appendInt(b, 3, a.Sum)
+	b = appendInt(b, 4, a.First)
+	return appendInt(b, 5, a.Last-a.First)
+}
+
+// appendLeaning writes the weights one after another: the name's length, the name and the eight bytes of the sum.
+func appendLeaning(b []byte, d Dimension, l *Leaning) []byte {
+	b = appendUint(b, 1, uint64(d))
+	b = appendFloat(b, 2, float64(l.Rest))
+	size := 0
+	for i := range l.Weights {
+		size += protowire.SizeBytes(len(l.Weights[i].Name)) + 8
+	}
+	if size == 0 {
+		return b
+	}
+	b = protowire.AppendVarint(protowire.AppendTag(b, 3, protowire.BytesType), uint64(size))
+	for i := range l.Weights {
+		b = protowire.AppendString(b, l.Weights[i].Name)
+		b = protowire.AppendFixed64(b, math.Float64bits(float64(l.Weights[i].Sum)))
+	}
+	return b
+}
+
+// appendViewed writes the products one after another, each with the distance of its time from the one before.
+func appendViewed(b []byte, viewed []View) []byte {
+	var before event.Instant
+	for _, v := range viewed {
+		b = protowire.AppendString(b, v.Product)
+		b = protowire.AppendVarint(b, protowire.EncodeZigZag(int64(v.At)-int64(before)))
+		before = v.At
+	}
+	return b
+}
+
+func appendChange(b []byte, c *CartChange) []byte {
+	b = appendInt(b, 1, c.At)
+	b = appendText(b, 2, c.Product)
+	b = appendInt(b, 3, c.Quantity)
+	return appendInt(b, 4, c.Price)
+}
+
+func appendStanding(b []byte, s *Standing) []byte {
+	b = appendUint(b, 1, uint64(s.Lifecycle))
+	b = appendText(b, 2, s.Tier)
+	return appendInt(b, 3, s.Until)
 }
 
 func appendOrders(b []byte, o *Orders) []byte {
@@ -62,17 +124,31 @@ func appendOrders(b []byte, o *Orders) []byte {
 	b = appendInt(b, 4, o.Refunded)
 	b = appendInt(b, 5, o.First)
 	b = appendInt(b, 6, o.Last)
-	if len(o.Days) == 0 {
-		return b
-	}
 	var inner [256]byte
-	days, before := inner[:0], int32(0)
-	for _, d := range o.Days { // days ascend, so their distances are short
-		days = protowire.AppendVarint(days, protowire.EncodeZigZag(int64(d.Day)-int64(before)))
-		days = protowire.AppendVarint(days, protowire.EncodeZigZag(int64(d.Spent)))
+	b = appendBytes(b, 7, appendDays(inner[:0], o.Days))
+	for i := range o.Currencies {
+		b = appendEntry(b, 8, appendCurrency(inner[:0], &o.Currencies[i]))
+	}
+	return appendBytes(b, 9, appendDays(inner[:0], o.RefundDays))
+}
+
+// appendDays writes each day's distance from the one before, which is short since they ascend, and its amount.
+func appendDays(b []byte, days []Day) []byte {
+	before := int32(0)
+	for _, d := range days {
+		b = protowire.AppendVarint(b, protowire.EncodeZigZag(int64(d.Day)-int64(before)))
+		b = protowire.AppendVarint(b, protowire.EncodeZigZag(int64(d.Spent)))
 		before = d.Day
 	}
-	return appendBytes(b, 7, days)
+	return b
+}
+
+func appendCurrency(b []byte, c *Currency) []byte {
+	b = appendText(b, 1, c.Code)
+	b = appendUint(b, 2, c.Orders)
+	b = appendUint(b, 3, c.Refunds)
+	b = appendInt(b, 4, c.Revenue)
+	return appendInt(b, 5, c.Refunded)
 }
 
 func appendScores(b []byte, s *Scores) []byte {

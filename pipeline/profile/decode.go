@@ -13,7 +13,8 @@ import (
 // Decode reads a profile that any earlier version wrote.
 func Decode(data []byte) (*Profile, error) {
 	p := new(Profile)
-	if err := readFields(data, p.field); err != nil {
+	// One copy holds every text of the profile: most are short, and one allocation each was most of the cost.
+	if err := readFields(reader{data, string(data)}, p.field); err != nil {
 		return nil, fmt.Errorf("decode profile: %w", err)
 	}
 	if p.ID == "" {
@@ -25,47 +26,81 @@ func Decode(data []byte) (*Profile, error) {
 // errNoID is returned for bytes that are no profile's: each has an id.
 var errNoID = errors.New("decode profile: it has no id")
 
+// reader is what is still to be read, as bytes and as the text that they are.
+type reader struct {
+	data []byte
+	text string
+}
+
+// cut is what lies between two places.
+func (r reader) cut(from, to int) reader { return reader{r.data[from:to], r.text[from:to]} }
+
+// skip leaves out the first n bytes.
+func (r reader) skip(n int) reader { return reader{r.data[n:], r.text[n:]} }
+
+// part reads bytes that begin with their length.
+func (r reader) part() (part, rest reader, err error) {
+	v, n := protowire.ConsumeBytes(r.data)
+	if n < 0 {
+		return part, rest, protowire.ParseError(n)
+	}
+	return r.cut(n-len(v), n), r.skip(n), nil
+}
+
+// signed reads one signed number.
+func (r reader) signed() (v int64, rest reader, err error) {
+	u, n := protowire.ConsumeVarint(r.data)
+	if n < 0 {
+		return 0, rest, protowire.ParseError(n)
+	}
+	return protowire.DecodeZigZag(u), r.skip(n), nil
+}
+
 // wire is one field's value: a number, or bytes that are a part of what is read.
 type wire struct {
 	number uint64
-	bytes  []byte
+	part   reader
 }
 
 func (w wire) instant() event.Instant { return event.Instant(protowire.DecodeZigZag(w.number)) }
 func (w wire) money() event.Money     { return event.Money(protowire.DecodeZigZag(w.number)) }
 func (w wire) bool() bool             { return protowire.DecodeBool(w.number) }
-func (w wire) text() string           { return string(w.bytes) }
+func (w wire) text() string           { return w.part.text }
+func (w wire) decayed() Decayed       { return Decayed(math.Float64frombits(w.number)) }
 
 func (w wire) object() event.Object {
-	if len(w.bytes) == 0 {
+	if len(w.part.data) == 0 {
 		return nil
 	}
-	return append(event.Object(nil), w.bytes...)
+	return append(event.Object(nil), w.part.data...)
 }
 
 // readFields hands every field to take, in the order written. What take doesn't know it ignores.
-func readFields(data []byte, take func(field protowire.Number, w wire) error) error {
-	for len(data) > 0 {
-		field, kind, n := protowire.ConsumeTag(data)
+func readFields(r reader, take func(field protowire.Number, w wire) error) error {
+	for len(r.data) > 0 {
+		field, kind, n := protowire.ConsumeTag(r.data)
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		data = data[n:]
+		r = r.skip(n)
 		var w wire
 		switch kind {
 		case protowire.VarintType:
-			w.number, n = protowire.ConsumeVarint(data)
+			w.number, n = protowire.ConsumeVarint(r.data)
 		case protowire.Fixed64Type:
-			w.number, n = protowire.ConsumeFixed64(data)
+			w.number, n = protowire.ConsumeFixed64(r.data)
 		case protowire.BytesType:
-			w.bytes, n = protowire.ConsumeBytes(data)
+			var v []byte
+			if v, n = protowire.ConsumeBytes(r.data); n >= 0 {
+				w.part = r.cut(n-len(v), n)
+			}
 		default:
-			n = protowire.ConsumeFieldValue(field, kind, data)
+			n = protowire.ConsumeFieldValue(field, kind, r.data)
 		}
 		if n < 0 {
 			return fmt.Errorf("field %d: %w", field, protowire.ParseError(n))
 		}
-		data = data[n:]
+		r = r.skip(n)
 		if err := take(field, w); err != nil {
 			return fmt.Errorf("field %d: %w", field, err)
 		}
@@ -86,35 +121,47 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 	case 5:
 		p.Last = w.instant()
 	case 6:
-		return readEntry(&p.Traits, w.bytes, (*Trait).field)
+		return readEntry(&p.Traits, w.part, (*Trait).field)
 	case 7:
-		return readEntry(&p.Consents, w.bytes, (*Consent).field)
+		return readEntry(&p.Consents, w.part, (*Consent).field)
 	case 8:
-		return readEntry(&p.Counts, w.bytes, countField)
+		return readOne(&p.Activities, w.part, (*Activity).field)
 	case 9:
-		return readFields(w.bytes, p.Orders.field)
+		return readFields(w.part, p.Orders.field)
 	case 10:
-		return readFields(w.bytes, p.Scores.field)
+		return readFields(w.part, p.Scores.field)
 	case 11:
-		return readWindow(&p.Windows, w.bytes)
+		return readWindow(&p.Windows, w.part)
 	case 12:
-		return readEntry(&p.Segments, w.bytes, (*Membership).field)
+		return readEntry(&p.Segments, w.part, (*Membership).field)
 	case 13:
 		p.Definitions = w.number
 	case 14:
-		var wait Wait
-		err := readFields(w.bytes, wait.field)
-		p.Waits = append(p.Waits, wait)
-		return err
+		return readOne(&p.Waits, w.part, (*Wait).field)
 	case 15:
-		var send Send
-		err := readFields(w.bytes, send.field)
-		p.Sends = append(p.Sends, send)
-		return err
+		return readOne(&p.Sends, w.part, (*Send).field)
 	case 16:
 		p.Armed = w.instant()
+	case 17:
+		return p.readLeaning(w.part)
+	case 18:
+		return p.readViewed(w.part)
+	case 19:
+		return readOne(&p.Cart, w.part, (*CartChange).field)
+	case 20:
+		return readFields(w.part, p.Zone.field)
+	case 21:
+		return readFields(w.part, p.Standing.field)
 	}
 	return nil
+}
+
+// readOne takes one entry of a list.
+func readOne[V any](into *[]V, r reader, take func(*V, protowire.Number, wire) error) error {
+	var value V
+	*into = append(*into, value)
+	last := &(*into)[len(*into)-1]
+	return readFields(r, func(field protowire.Number, w wire) error { return take(last, field, w) })
 }
 
 // put keeps an entry of a map that may not be made yet.
@@ -126,10 +173,10 @@ func put[K comparable, V any](m *map[K]V, key K, value V) {
 }
 
 // readEntry takes one entry of a map by name: the name is its field 1, the value's own follow.
-func readEntry[V any](into *map[string]V, data []byte, take func(*V, protowire.Number, wire) error) error {
+func readEntry[V any](into *map[string]V, r reader, take func(*V, protowire.Number, wire) error) error {
 	var name string
 	var value V
-	err := readFields(data, func(field protowire.Number, w wire) error {
+	err := readFields(r, func(field protowire.Number, w wire) error {
 		if field == 1 {
 			name = w.text()
 			return nil
@@ -160,21 +207,31 @@ func (c *Consent) field(field protowire.Number, w wire) error {
 	return nil
 }
 
-func countField(n *uint64, field protowire.Number, w wire) error {
-	if field == 2 {
-		*n = w.number
+func (a *Activity) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		a.Name = w.text()
+	case 2:
+		a.Count = w.number
+	case 3:
+		a.Sum = w.money()
+	case 4:
+		a.First = w.instant()
+		a.Last = a.First
+	case 5:
+		a.Last = a.First + w.instant()
 	}
 	return nil
 }
 
-func readWindow(into *map[uint64][]event.Instant, data []byte) error {
-	id, n := protowire.ConsumeFixed64(data)
+func readWindow(into *map[uint64][]event.Instant, r reader) error {
+	id, n := protowire.ConsumeFixed64(r.data)
 	if n < 0 {
 		return protowire.ParseError(n)
 	}
 	var times []event.Instant
 	var at int64
-	err := readDistances(data[n:], func(distance int64) {
+	err := readDistances(r.skip(n), func(distance int64) {
 		at += distance
 		times = append(times, event.Instant(at))
 	})
@@ -209,7 +266,27 @@ func (o *Orders) field(field protowire.Number, w wire) error {
 	case 6:
 		o.Last = w.instant()
 	case 7:
-		return o.readDays(w.bytes)
+		return readDays(&o.Days, w.part)
+	case 8:
+		return readOne(&o.Currencies, w.part, (*Currency).field)
+	case 9:
+		return readDays(&o.RefundDays, w.part)
+	}
+	return nil
+}
+
+func (c *Currency) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		c.Code = w.text()
+	case 2:
+		c.Orders = w.number
+	case 3:
+		c.Refunds = w.number
+	case 4:
+		c.Revenue = w.money()
+	case 5:
+		c.Refunded = w.money()
 	}
 	return nil
 }
@@ -217,14 +294,14 @@ func (o *Orders) field(field protowire.Number, w wire) error {
 // errHalfDay is returned for a day without its amount.
 var errHalfDay = errors.New("a purchase day has no amount")
 
-func (o *Orders) readDays(data []byte) error {
+func readDays(into *[]Day, r reader) error {
 	var day int64
 	isDay := true
-	err := readDistances(data, func(v int64) {
+	err := readDistances(r, func(v int64) {
 		if isDay {
 			day += v
 		} else {
-			o.Days = append(o.Days, Day{Day: int32(day), Spent: event.Money(v)})
+			*into = append(*into, Day{Day: int32(day), Spent: event.Money(v)})
 		}
 		isDay = !isDay
 	})
@@ -234,15 +311,106 @@ func (o *Orders) readDays(data []byte) error {
 	return err
 }
 
-// readDistances hands each of a list of signed numbers on.
-func readDistances(data []byte, take func(int64)) error {
-	for len(data) > 0 {
-		v, n := protowire.ConsumeVarint(data)
+// readLeaning takes one dimension over, unless only a newer program knows it.
+func (p *Profile) readLeaning(r reader) error {
+	var dimension uint64
+	var l Leaning
+	err := readFields(r, func(field protowire.Number, w wire) error {
+		switch field {
+		case 1:
+			dimension = w.number
+		case 2:
+			l.Rest = w.decayed()
+		case 3:
+			return l.readWeights(w.part)
+		}
+		return nil
+	})
+	if dimension < uint64(dimensions) {
+		p.Leanings[dimension] = l
+	}
+	return err
+}
+
+func (l *Leaning) readWeights(r reader) error {
+	for len(r.data) > 0 {
+		name, rest, err := r.part()
+		if err != nil {
+			return err
+		}
+		sum, n := protowire.ConsumeFixed64(rest.data)
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		data = data[n:]
-		take(protowire.DecodeZigZag(v))
+		l.Weights = append(l.Weights, Weight{name.text, Decayed(math.Float64frombits(sum))})
+		r = rest.skip(n)
+	}
+	return nil
+}
+
+func (p *Profile) readViewed(r reader) error {
+	var at int64
+	for len(r.data) > 0 {
+		product, rest, err := r.part()
+		if err != nil {
+			return err
+		}
+		distance, rest, err := rest.signed()
+		if err != nil {
+			return err
+		}
+		at += distance
+		p.Viewed = append(p.Viewed, View{product.text, event.Instant(at)})
+		r = rest
+	}
+	return nil
+}
+
+func (c *CartChange) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		c.At = w.instant()
+	case 2:
+		c.Product = w.text()
+	case 3:
+		c.Quantity = protowire.DecodeZigZag(w.number)
+	case 4:
+		c.Price = w.money()
+	}
+	return nil
+}
+
+func (z *Zone) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		z.Name = w.text()
+	case 2:
+		z.At = w.instant()
+	}
+	return nil
+}
+
+func (s *Standing) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		s.Lifecycle = Lifecycle(min(w.number, math.MaxUint8))
+	case 2:
+		s.Tier = w.text()
+	case 3:
+		s.Until = w.instant()
+	}
+	return nil
+}
+
+// readDistances hands each of a list of signed numbers on.
+func readDistances(r reader, take func(int64)) error {
+	for len(r.data) > 0 {
+		v, rest, err := r.signed()
+		if err != nil {
+			return err
+		}
+		take(v)
+		r = rest
 	}
 	return nil
 }

@@ -1,9 +1,16 @@
 // Package profile is what Attune knows of one customer: a value that the stages of the customer chain change
 // one after another, each its own part, and that one commit stores. It holds no personal field.
 //
-// Everything in it is either exact and independent of the order of arrival (counts, sums, days, windows) or
-// stamped with the instant at which it was computed (scores, memberships). Maps and slices are bounded by
-// what the workspace's definitions ask for and, for names, by MaxNames.
+// Everything in it is either exact and independent of the order of arrival (counts, sums, days, cart, windows),
+// decayed and then independent of it to nine digits (leanings), or stamped with the instant at which it was computed
+// (scores, standing, memberships). Maps and slices are bounded by what the workspace's definitions ask for, by MaxNames
+// and by the Max of each part.
+//
+// # What rules may ask
+//
+// Affinity, Favourite, StyleGroup, SendHour, CartLines, Count, Activity and Monetary change with events only.
+// Lifecycle, Tier, Recency, StyleConfidence and StyleConfident change by themselves too: each answers with the instant
+// at which it does so next.
 package profile
 
 import (
@@ -12,8 +19,16 @@ import (
 	"attune/pipeline/event"
 )
 
-// MaxNames bounds how many different event names and traits one profile keeps; further ones are not kept.
-const MaxNames = 200
+// Bounds of a profile.
+const (
+	// MaxNames bounds how many different event names, traits and consents one profile keeps: the first in byte order,
+	// beside the events whose count some rule asks for.
+	MaxNames = 200
+	// MaxDays bounds the purchase days that are kept, and those of refunds: the latest, ten years of buying every day.
+	MaxDays = 3660
+	// MaxCurrencies bounds the currencies that are kept apart: the first in byte order.
+	MaxCurrencies = 32
+)
 
 // Profile is one customer's state after the record at log sequence Applied.
 type Profile struct {
@@ -29,10 +44,20 @@ type Profile struct {
 	Traits   map[string]Trait
 	Consents map[string]Consent
 
-	// Counts is how often each event happened, by name.
-	Counts map[string]uint64
-	Orders Orders
-	Scores Scores
+	// Activities is how often each event happened, by name.
+	Activities []Activity
+	Orders     Orders
+	Scores     Scores
+
+	// Leanings are what the customer prefers, by [Dimension].
+	Leanings [dimensions]Leaning
+	// Viewed are the products last looked at, the latest first.
+	Viewed []View
+	// Cart is what was put into the cart and taken out since the latest order, in the order of time; see CartLines.
+	Cart []CartChange
+	// Zone is the IANA name of the customer's time zone, as last said; empty: unknown.
+	Zone     Zone
+	Standing Standing
 
 	// Windows holds, per leaf of a rule, the newest times at which it was true, newest first, as many as the
 	// rule's threshold needs.
@@ -63,6 +88,12 @@ type Consent struct {
 	At      event.Instant // occurred
 }
 
+// Zone is a time zone and when it was said (occurred).
+type Zone struct {
+	Name string
+	At   event.Instant
+}
+
 // Orders is what purchases say: recency, frequency and monetary value, and the state from which a lifetime
 // value is computed. All of it is exact and the same for any order of arrival.
 type Orders struct {
@@ -74,9 +105,22 @@ type Orders struct {
 	Last     event.Instant
 	// Days are the purchase days (UTC), ascending, with what was spent on each.
 	Days []Day
+	// RefundDays are the days (UTC) on which something was refunded, ascending, with how much.
+	RefundDays []Day
+	// Currencies are the same sums by currency, by its code.
+	Currencies []Currency
 }
 
-// Day is one day with purchases.
+// Currency is what orders and refunds in one currency sum up to.
+type Currency struct {
+	Code     string // as the orders wrote it, ISO 4217; empty: they named none
+	Orders   uint64
+	Refunds  uint64
+	Revenue  event.Money // before refunds
+	Refunded event.Money
+}
+
+// Day is one day with purchases or refunds.
 type Day struct {
 	Day   int32 // days since 1970
 	Spent event.Money

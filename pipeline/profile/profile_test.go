@@ -31,6 +31,23 @@ func names() *rapid.Generator[string] {
 	return rapid.StringMatching(`[a-z é<"]{0,8}`)
 }
 
+func days() *rapid.Generator[[]profile.Day] {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Day {
+		return profile.Day{Day: rapid.Int32().Draw(t, "day"), Spent: amounts().Draw(t, "spent")}
+	}), 0, 5)
+}
+
+func leanings(t *rapid.T, p *profile.Profile) {
+	for _, d := range profile.Dimensions() {
+		p.Leanings[d] = profile.Leaning{
+			Weights: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Weight {
+				return profile.Weight{Name: names().Draw(t, "name"), Sum: profile.Decayed(rapid.Float64().Draw(t, "sum"))}
+			}), 0, 4).Draw(t, d.String()),
+			Rest: profile.Decayed(rapid.Float64Range(0, 1e300).Draw(t, "rest")),
+		}
+	}
+}
+
 // profiles draws any profile that the type can hold, in or out of the bounds that the stages keep.
 func profiles() *rapid.Generator[*profile.Profile] {
 	at, money := instants(), amounts()
@@ -44,14 +61,35 @@ func profiles() *rapid.Generator[*profile.Profile] {
 			Consents: rapid.MapOfN(names(), rapid.Custom(func(t *rapid.T) profile.Consent {
 				return profile.Consent{Granted: rapid.Bool().Draw(t, "granted"), At: at.Draw(t, "at")}
 			}), 0, 3).Draw(t, "consents"),
-			Counts: rapid.MapOfN(names(), rapid.Uint64(), 0, 6).Draw(t, "counts"),
+			Activities: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Activity {
+				return profile.Activity{
+					Name: names().Draw(t, "name"), Count: rapid.Uint64().Draw(t, "count"), Sum: money.Draw(t, "sum"),
+					First: at.Draw(t, "first"), Last: at.Draw(t, "last"),
+				}
+			}), 0, 6).Draw(t, "activities"),
 			Orders: profile.Orders{
 				Count: rapid.Uint64().Draw(t, "orders"), Refunds: rapid.Uint64().Draw(t, "refunds"),
 				Revenue: money.Draw(t, "revenue"), Refunded: money.Draw(t, "refunded"),
 				First: at.Draw(t, "first order"), Last: at.Draw(t, "last order"),
-				Days: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Day {
-					return profile.Day{Day: rapid.Int32().Draw(t, "day"), Spent: money.Draw(t, "spent")}
-				}), 0, 5).Draw(t, "days"),
+				Days: days().Draw(t, "days"), RefundDays: days().Draw(t, "refund days"),
+				Currencies: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Currency {
+					return profile.Currency{
+						Code: names().Draw(t, "code"), Orders: rapid.Uint64().Draw(t, "orders"), Refunds: rapid.Uint64().Draw(t, "refunds"),
+						Revenue: money.Draw(t, "revenue"), Refunded: money.Draw(t, "refunded"),
+					}
+				}), 0, 3).Draw(t, "currencies"),
+			},
+			Viewed: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.View {
+				return profile.View{Product: names().Draw(t, "product"), At: at.Draw(t, "at")}
+			}), 0, 4).Draw(t, "viewed"),
+			Cart: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.CartChange {
+				return profile.CartChange{
+					At: at.Draw(t, "at"), Product: names().Draw(t, "product"), Quantity: rapid.Int64().Draw(t, "quantity"), Price: money.Draw(t, "price"),
+				}
+			}), 0, 4).Draw(t, "cart"),
+			Zone: profile.Zone{Name: names().Draw(t, "zone"), At: at.Draw(t, "said")},
+			Standing: profile.Standing{
+				Lifecycle: rapid.SampledFrom(profile.Lifecycles()).Draw(t, "lifecycle"), Tier: names().Draw(t, "tier"), Until: at.Draw(t, "until"),
 			},
 			Scores: profile.Scores{
 				CLV: money.Draw(t, "clv"), Alive: rapid.Float64().Draw(t, "alive"),
@@ -83,6 +121,7 @@ func profiles() *rapid.Generator[*profile.Profile] {
 func TestCodecRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want := profiles().Draw(t, "profile")
+		leanings(t, want)
 		data := profile.Encode(want)
 		got, err := profile.Decode(data)
 		if err != nil {
@@ -114,12 +153,15 @@ func TestCodecIsDeterministic(t *testing.T) {
 func filled(keys []string) *profile.Profile {
 	p := profile.New("p")
 	p.Traits, p.Consents = map[string]profile.Trait{}, map[string]profile.Consent{}
-	p.Counts, p.Segments, p.Windows = map[string]uint64{}, map[string]profile.Membership{}, map[uint64][]event.Instant{}
+	p.Segments, p.Windows = map[string]profile.Membership{}, map[uint64][]event.Instant{}
 	for _, k := range keys {
 		n := uint64(len(k)) * 7
 		p.Traits[k] = profile.Trait{Value: event.Object(fmt.Sprintf("%q", k)), At: 5}
 		p.Consents[k] = profile.Consent{Granted: len(k)%2 == 0, At: 6}
-		p.Counts[k] = n
+		p.Happens(k).At(event.Instant(n), 10)
+		for _, d := range profile.Dimensions() {
+			p.Lean(d, k, profile.Decayed(n))
+		}
 		p.Segments[k] = profile.Membership{In: true, Since: 3}
 		p.Windows[n] = []event.Instant{9, 8}
 	}
@@ -130,11 +172,11 @@ func filled(keys []string) *profile.Profile {
 func TestCodecFormatIsStable(t *testing.T) {
 	p := &profile.Profile{
 		ID: "p1", Now: 1000, Applied: 7, First: 1, Last: 2,
-		Traits:   map[string]profile.Trait{"plan": {Value: event.Object(`"pro"`), At: 3}},
-		Consents: map[string]profile.Consent{"email": {Granted: true, At: 4}},
-		Counts:   map[string]uint64{"A": 2},
-		Orders:   profile.Orders{Count: 1, Revenue: 125000, First: 5, Last: 5, Days: []profile.Day{{Day: 1, Spent: 125000}}},
-		Scores:   profile.Scores{CLV: 10, Alive: 0.5, Scored: 6, Next: 7},
+		Traits:     map[string]profile.Trait{"plan": {Value: event.Object(`"pro"`), At: 3}},
+		Consents:   map[string]profile.Consent{"email": {Granted: true, At: 4}},
+		Activities: []profile.Activity{{Name: "A", Count: 2}},
+		Orders:     profile.Orders{Count: 1, Revenue: 125000, First: 5, Last: 5, Days: []profile.Day{{Day: 1, Spent: 125000}}},
+		Scores:     profile.Scores{CLV: 10, Alive: 0.5, Scored: 6, Next: 7},
 	}
 	data := profile.Encode(p)
 	const want = "0a027031" + "10d00f" + "1807" + "2002" + "2804" + // id, now, applied, first, last

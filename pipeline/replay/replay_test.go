@@ -48,14 +48,11 @@ func (y tally) Apply(s *pipeline.Step) {
 		s.Decide(pipeline.Decision{ID: w.Cause, Campaign: "reminder", Outcome: pipeline.Suppressed, Reason: "test"})
 		return
 	}
-	if s.Profile.Counts == nil {
-		s.Profile.Counts = map[string]uint64{}
-	}
-	s.Profile.Counts[s.Event.Name]++ // before it fails: the profile is half changed then
+	s.Profile.Happens(s.Event.Name).Count++ // before it fails: the profile is half changed then
 	if s.Event.Name == "panic" {
 		panic("a stage's mistake")
 	}
-	n := s.Profile.Counts[s.Event.Name]
+	n := s.Profile.Count(s.Event.Name)
 	if n%5 == 0 {
 		s.Flip("fifth", (n%10 == 5) != (s.Event.ID == y.spoiled))
 	}

@@ -72,7 +72,7 @@ type number struct {
 func (n number) get(p *profile.Profile, now event.Instant) (float64, event.Instant) {
 	switch n.kind {
 	case totalOf:
-		return float64(p.Counts[n.name]), 0
+		return float64(p.Count(n.name)), 0
 	case scoreCLV:
 		return p.Scores.CLV.Float(), later(p.Scores.Next, now)
 	case scoreAlive:

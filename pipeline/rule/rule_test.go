@@ -22,11 +22,11 @@ func customer() *profile.Profile {
 			"plan": {Value: event.Object(`"pro"`)}, "age": {Value: event.Object(`18`)}, "vip": {Value: event.Object(`true`)},
 			"address": {Value: event.Object(`{"country":"GB","geo":{"lat":51.5}}`)}, "gone": {Value: event.Object(`null`)},
 		},
-		Consents: map[string]profile.Consent{"email": {Granted: true}, "sms": {}},
-		Counts:   map[string]uint64{"Order Completed": 2},
-		Orders:   profile.Orders{Count: 2, Refunds: 1, Revenue: 1_001_000, Refunded: 250_000},
-		Scores:   profile.Scores{CLV: 205_000, Alive: 0.75, Next: 9000},
-		Segments: map[string]profile.Membership{"loyal": {In: true, Until: 7000}, "idle": {Until: 8000}},
+		Consents:   map[string]profile.Consent{"email": {Granted: true}, "sms": {}},
+		Activities: []profile.Activity{{Name: "Order Completed", Count: 2}},
+		Orders:     profile.Orders{Count: 2, Refunds: 1, Revenue: 1_001_000, Refunded: 250_000},
+		Scores:     profile.Scores{CLV: 205_000, Alive: 0.75, Next: 9000},
+		Segments:   map[string]profile.Membership{"loyal": {In: true, Until: 7000}, "idle": {Until: 8000}},
 	}
 }
 

@@ -38,7 +38,7 @@ func TestEveryFactHasItsRow(t *testing.T) {
 	p := &profile.Profile{
 		ID: "p1", Now: at("2026-03-04T05:07:00.5Z"), Applied: 79, First: at("2026-03-04T05:06:07.891Z"), Last: at("2026-03-04T05:07:00Z"),
 		Traits:   map[string]profile.Trait{"plan": {Value: event.Object(`"gold"`)}, "age": {Value: event.Object(`41`)}},
-		Consents: map[string]profile.Consent{"email": {Granted: true}}, Counts: map[string]uint64{event.OrderCompleted: 1},
+		Consents: map[string]profile.Consent{"email": {Granted: true}}, Activities: []profile.Activity{{Name: event.OrderCompleted, Count: 1}},
 		Orders:   profile.Orders{Count: 1, Refunds: 2, Revenue: 123456, Refunded: 100, First: at("2026-03-04T05:06:07.891Z"), Last: at("2026-03-04T05:06:07.891Z")},
 		Scores:   profile.Scores{CLV: 1234567, Alive: 0.8125},
 		Segments: map[string]profile.Membership{"b": {In: true}, "a": {In: true}, "c": {}}, Definitions: 5,

@@ -130,7 +130,7 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		id[i], updated[i] = p.ID, moment(p.Now)
 		firstSeen[i], lastSeen[i], scored[i] = since(p.First), since(p.Last), since(p.Scores.Scored)
 		firstOrder[i], lastOrder[i] = since(p.Orders.First), since(p.Orders.Last)
-		traits[i], counts[i] = traitsOf(p), p.Counts
+		traits[i], counts[i] = traitsOf(p), eventCounts(p)
 		consents[i] = make(map[string]bool, len(p.Consents))
 		for channel, c := range p.Consents {
 			consents[i][channel] = c.Granted
@@ -163,6 +163,15 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 	r.add("partition", partitions)
 	r.add("version", versions)
 	return r
+}
+
+// eventCounts is how often each event happened, by name.
+func eventCounts(p *profile.Profile) map[string]uint64 {
+	counts := make(map[string]uint64, len(p.Activities))
+	for i := range p.Activities {
+		counts[p.Activities[i].Name] = p.Activities[i].Count
+	}
+	return counts
 }
 
 // traitsOf is one object of all traits, names sorted; nil when there are none.

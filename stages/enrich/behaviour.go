@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"bytes"
+	"slices"
 
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
@@ -21,17 +22,53 @@ func keepSpan(p *profile.Profile, occurred event.Instant) {
 	p.Last = max(p.Last, occurred)
 }
 
-func keepCount(p *profile.Profile, e *event.Event, asked map[string]bool) {
+// keepActivity counts the event under its name. Of too many names the first in byte order stay, beside the asked ones:
+// see room.
+func (st *Stage) keepActivity(p *profile.Profile, e *event.Event, amount event.Money) {
 	name := e.CountName()
 	if name == "" {
 		return
 	}
-	if p.Counts == nil {
-		p.Counts = map[string]uint64{}
+	if len(p.Activities) > profile.MaxNames {
+		st.trimActivities(p, profile.MaxNames) // a merge doesn't know who is asked for
 	}
-	if room(p.Counts, name, asked) {
-		p.Counts[name]++
+	if p.Count(name) == 0 && !st.asked[name] {
+		if len(name) > maxNameSize {
+			return
+		}
+		if last, full := st.lastOther(p); full && name > last {
+			return
+		} else if full {
+			st.trimActivities(p, profile.MaxNames-1)
+		}
 	}
+	p.Happens(name).At(e.Occurred, amount)
+}
+
+// lastOther is the last name in byte order that nobody asks for, and whether there is no room for one more.
+func (st *Stage) lastOther(p *profile.Profile) (last string, full bool) {
+	if len(p.Activities) < profile.MaxNames {
+		return "", false
+	}
+	others := 0
+	for i := range p.Activities {
+		if name := p.Activities[i].Name; !st.asked[name] {
+			others, last = others+1, name
+		}
+	}
+	return last, others >= profile.MaxNames
+}
+
+// trimActivities lets the last names go, so that at most so many stay beside the asked ones.
+func (st *Stage) trimActivities(p *profile.Profile, most int) {
+	others := 0
+	p.Activities = slices.DeleteFunc(p.Activities, func(a profile.Activity) bool {
+		if st.asked[a.Name] {
+			return false
+		}
+		others++
+		return others > most
+	})
 }
 
 func keepTraits(p *profile.Profile, e *event.Event) {
@@ -47,7 +84,7 @@ func keepTraits(p *profile.Profile, e *event.Event) {
 		if p.Traits == nil {
 			p.Traits = map[string]profile.Trait{}
 		}
-		if room(p.Traits, name, nil) {
+		if room(p.Traits, name) {
 			said.Value = bytes.Clone(said.Value) // not to hold on to the whole event
 			p.Traits[name] = said
 		}
@@ -64,17 +101,16 @@ func keepConsents(p *profile.Profile, e *event.Event) {
 		if p.Consents == nil {
 			p.Consents = map[string]profile.Consent{}
 		}
-		if room(p.Consents, channel, nil) {
+		if room(p.Consents, channel) {
 			p.Consents[channel] = profile.Consent{Granted: granted, At: e.Occurred}
 		}
 	}
 }
 
-// room tells whether name may be kept in m, and makes room for it. Beside the asked names, a full map keeps
-// those that are first in byte order: a name once dropped could never have stayed, so what is kept is exact in
-// any order of arrival.
-func room[V any](m map[string]V, name string, asked map[string]bool) bool {
-	if _, ok := m[name]; ok || asked[name] {
+// room tells whether name may be kept in m, and makes room for it. A full map keeps the names that are first in byte
+// order: a name once dropped could never have stayed, so what is kept is exact in any order of arrival.
+func room[V any](m map[string]V, name string) bool {
+	if _, ok := m[name]; ok {
 		return true
 	}
 	if len(name) > maxNameSize {
@@ -83,14 +119,9 @@ func room[V any](m map[string]V, name string, asked map[string]bool) bool {
 	if len(m) < profile.MaxNames {
 		return true
 	}
-	others, last := 0, ""
+	last := ""
 	for known := range m {
-		if !asked[known] {
-			others, last = others+1, max(last, known)
-		}
-	}
-	if others < profile.MaxNames {
-		return true
+		last = max(last, known)
 	}
 	if name > last {
 		return false

@@ -4,13 +4,20 @@
 // # What it keeps
 //
 //   - First and Last: the earliest and the latest time at which something occurred.
-//   - Counts: how often each event happened, under the name by which rules ask for it: a track's own, "page:"
-//     or "screen:" and the name of those; identify, group and alias calls count nothing.
+//   - Activities: how often each event happened, what its events were worth together, and the first and the latest
+//     time, under the name by which rules ask for it: a track's own, "page:" or "screen:" and the name of those;
+//     identify, group and alias calls count nothing.
 //   - Traits: from the traits of any of the customer's events, those of a group among them. What occurred
 //     last wins; of two at the same instant the larger JSON text. JSON null stays, as "said to be unset", and
 //     a value of more than MaxTraitSize bytes becomes null: better unknown than out of date.
 //   - Consents: what occurred last wins; of two at the same instant the withdrawal.
-//   - Orders: count, revenue and purchase days of Order Completed, count and sum of Order Refunded.
+//   - Orders: count, revenue and purchase days of Order Completed, count, sum and days of Order Refunded, and the
+//     same sums by the currency that the orders name.
+//   - Viewed: the products last looked at (Product Viewed), by product_id or else sku.
+//   - Cart: what Product Added put in and Product Removed took out since the latest order.
+//   - Leanings: what the customer prefers, see below.
+//   - Zone: the time zone in the context's timezone, or else in the trait of that name; what was said last wins.
+//   - Standing: stage of life and loyalty tier, see below.
 //   - Scores: lifetime value and probability of being a customer still.
 //
 // The times that windowed rules look back at are not kept here but by the stages that ask those rules.
@@ -20,9 +27,40 @@
 //
 // # Order of arrival
 //
-// All but the scores is the same for any order in which the events arrive. That holds for the bounds too: of
-// more than profile.MaxNames names a profile keeps the first in byte order, beside those whose count some rule
-// asks for, and of more than MaxDays purchase days the latest, so that what was once dropped could never have stayed.
+// All but the scores and the standing, which are of the customer's clock, is the same for any order in which the events
+// arrive: the leanings to nine digits, since their sums are floating, and all else exactly. That holds for the bounds
+// too, since what was once dropped could never have stayed: of more than profile.MaxNames names a profile keeps the
+// first in byte order, beside those whose count some rule asks for; of more than profile.MaxDays purchase days,
+// MaxViewed products and MaxCart changes of the cart the latest; of more than MaxCurrencies currencies the first; of more
+// than MaxLeanings names in a dimension those with the lowest hashes, and the weight of the others stays in the total.
+//
+// # What an event is worth
+//
+// An order and a refund as below; any other track properties.revenue, else total, else value, else price times quantity.
+// What is absent, unreadable or negative is nothing.
+//
+// # Leanings
+//
+// Each sign of what a customer likes has a weight, which halves every 30 days (profile.HalfLife): 1 for a Product Viewed
+// or Product List Viewed (of that its category only), 3 for a Product Added or Product Added to Wishlist, 5 for each
+// product of an Order Completed, or for the order itself where it names none. It counts for the product's category, its
+// brand and the band of its price. An order counts 1 for discounted, where it or one of its products has a coupon or a
+// discount, else for full price. Each track, page and screen counts 1 for the hour (UTC) in which it occurred, and an
+// Email Link Clicked 5; other events of mail and refunds count nothing there, since they are not the customer's doing.
+// The style group is the strongest category; its confidence is its weight in that of all categories and 5 more. This is
+// what "psychographic" comes to here: shares of behaviour, and nothing that was guessed about a person.
+//
+// # Stage of life
+//
+// Who never ordered is a visitor. From the first order on a customer is new for new_days (30); then active until the
+// latest order is at_risk_days (90) ago, at_risk until it is lapsed_days (180) ago, and lapsed from then on. All bounds
+// are half open, and in days of 24 hours.
+//
+// # Loyalty tier
+//
+// The last line of the workspace's table whose demands are all met: spent, without what was refunded, and days with a
+// purchase. With window_days only so many days count, in UTC and with today as the last; so a tier ends at a midnight. A
+// refund counts on the day on which it occurred.
 //
 // # The amount of an order
 //

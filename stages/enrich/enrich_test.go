@@ -89,7 +89,9 @@ func TestAmount(t *testing.T) {
 			p := apply(t, stage(t), track(event.OrderCompleted, start, tt.properties), track(event.OrderRefunded, start+1, tt.properties))
 			want := profile.Orders{
 				Count: 1, Revenue: money(t, tt.revenue), Refunds: 1, Refunded: money(t, tt.refunded), First: start, Last: start,
-				Days: []profile.Day{{Day: int32(start / 86_400_000), Spent: money(t, tt.revenue)}},
+				Days:       []profile.Day{{Day: int32(start / 86_400_000), Spent: money(t, tt.revenue)}},
+				RefundDays: []profile.Day{{Day: int32(start / 86_400_000), Spent: money(t, tt.refunded)}},
+				Currencies: []profile.Currency{{Orders: 1, Refunds: 1, Revenue: money(t, tt.revenue), Refunded: money(t, tt.refunded)}},
 			}
 			if diff := cmp.Diff(want, p.Orders); diff != "" {
 				t.Errorf("orders (-want +got):\n%s", diff)
@@ -133,7 +135,7 @@ func TestDaysBefore1970(t *testing.T) {
 
 func TestPurchaseDaysAreBounded(t *testing.T) {
 	var events []event.Event
-	for i := range enrich.MaxDays + 5 {
+	for i := range profile.MaxDays + 5 {
 		events = append(events, order(start.Add(time.Duration(i)*day), "1"))
 	}
 	forward := apply(t, stage(t), events...)
@@ -143,7 +145,7 @@ func TestPurchaseDaysAreBounded(t *testing.T) {
 		t.Errorf("orders, forward and backward:\n%s", diff)
 	}
 	days := forward.Orders.Days
-	if len(days) != enrich.MaxDays || days[0].Day != int32(start/86_400_000)+5 || forward.Orders.Count != enrich.MaxDays+5 {
+	if len(days) != profile.MaxDays || days[0].Day != int32(start/86_400_000)+5 || forward.Orders.Count != profile.MaxDays+5 {
 		t.Errorf("%d days from %d, %d orders", len(days), days[0].Day, forward.Orders.Count)
 	}
 }
@@ -157,7 +159,11 @@ func TestCounts(t *testing.T) {
 		e(event.Screen, "Home"), e(event.Identify, ""), e(event.Group, "g1"), e(event.Alias, ""), e(event.Track, ""),
 		e(event.Delivery, "accepted"), e(event.Track, strings.Repeat("x", 300)))
 	want := map[string]uint64{"Product Viewed": 2, "page:Home": 1, "page:": 1, "screen:Home": 1}
-	if diff := cmp.Diff(want, p.Counts); diff != "" {
+	got := map[string]uint64{}
+	for _, a := range p.Activities {
+		got[a.Name] = a.Count
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("counts (-want +got):\n%s", diff)
 	}
 }
@@ -174,18 +180,18 @@ func TestNamesAreBounded(t *testing.T) {
 	}
 	events = append(events, track("zz asked", start, ""), track("zz asked", start, ""), order(start, "1"))
 	want := apply(t, st, events...)
-	if n := len(want.Counts); n != profile.MaxNames+2 {
+	if n := len(want.Activities); n != profile.MaxNames+2 {
 		t.Errorf("%d counts, want %d and the two that are asked for", n, profile.MaxNames)
 	}
-	if want.Counts["zz asked"] != 2 || want.Counts[event.OrderCompleted] != 1 || want.Counts["event 199"] != 2 || want.Counts["event 200"] != 0 {
-		t.Errorf("counts %v", want.Counts)
+	if want.Count("zz asked") != 2 || want.Count(event.OrderCompleted) != 1 || want.Count("event 199") != 2 || want.Count("event 200") != 0 {
+		t.Errorf("activities %v", want.Activities)
 	}
 	if len(want.Traits) != profile.MaxNames || len(want.Consents) != profile.MaxNames {
 		t.Errorf("%d traits and %d consents, want %d", len(want.Traits), len(want.Consents), profile.MaxNames)
 	}
 	slices.Reverse(events)
 	got := apply(t, st, events...)
-	if diff := cmp.Diff(behaviour(want), behaviour(got)); diff != "" {
+	if diff := cmp.Diff(behaviour(want), behaviour(got), cmp.Comparer(near)); diff != "" {
 		t.Errorf("what is kept depends on the order of arrival:\n%s", diff)
 	}
 }
@@ -250,7 +256,15 @@ func TestDeliveriesAreNotBehaviour(t *testing.T) {
 
 // behaviour is what must not depend on the order of arrival.
 func behaviour(p *profile.Profile) profile.Profile {
-	return profile.Profile{ID: p.ID, First: p.First, Last: p.Last, Traits: p.Traits, Consents: p.Consents, Counts: p.Counts, Orders: p.Orders}
+	return profile.Profile{
+		ID: p.ID, First: p.First, Last: p.Last, Traits: p.Traits, Consents: p.Consents, Activities: p.Activities, Orders: p.Orders,
+		Leanings: p.Leanings, Viewed: p.Viewed, Cart: p.Cart, Zone: p.Zone,
+	}
+}
+
+// near compares sums that decay: to nine digits.
+func near(a, b profile.Decayed) bool {
+	return math.Abs(float64(a-b)) <= 1e-9*max(math.Abs(float64(a)), math.Abs(float64(b)))
 }
 
 func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
@@ -287,12 +301,12 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 			return p
 		}
 		want, got := run(events), run(shuffled)
-		if diff := cmp.Diff(behaviour(want), behaviour(got)); diff != "" {
+		if diff := cmp.Diff(behaviour(want), behaviour(got), cmp.Comparer(near)); diff != "" {
 			t.Fatalf("in another order (-want +got):\n%s", diff)
 		}
-		// All are accepted at one instant: then the scores, which depend on the clock, are the same as well.
-		if want.Scores.CLV != got.Scores.CLV || want.Scores.Alive != got.Scores.Alive {
-			t.Fatalf("scores %+v and %+v", want.Scores, got.Scores)
+		// All are accepted at one instant: then the scores and the standing, which depend on the clock, are the same as well.
+		if want.Scores.CLV != got.Scores.CLV || want.Scores.Alive != got.Scores.Alive || want.Standing != got.Standing {
+			t.Fatalf("scores %+v and %+v, standing %+v and %+v", want.Scores, got.Scores, want.Standing, got.Standing)
 		}
 	})
 }
@@ -319,14 +333,16 @@ func TestScores(t *testing.T) {
 
 func TestScoresFollowTheConfig(t *testing.T) {
 	events := []event.Event{order(start, "10"), order(start.Add(7*day), "20")}
-	of := func(cfg enrich.Config) float64 {
+	of := func(weeks, margin float64) float64 {
+		cfg := enrich.DefaultConfig()
+		cfg.HorizonWeeks, cfg.Margin = weeks, margin
 		st, err := enrich.New(cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return apply(t, st, events...).Scores.CLV.Float()
 	}
-	full, half, short := of(enrich.DefaultConfig()), of(enrich.Config{HorizonWeeks: 52, Margin: 0.5}), of(enrich.Config{HorizonWeeks: 26, Margin: 1})
+	full, half, short := of(52, 1), of(52, 0.5), of(26, 1)
 	if math.Abs(half-full/2) > 0.01 || short >= full || short <= 0 {
 		t.Errorf("CLV %v; with half the margin %v; for half the time %v", full, half, short)
 	}

@@ -44,12 +44,12 @@ func purchases(o *profile.Orders, now event.Instant) (clv.Purchases, bool) {
 	past := clv.Purchases{
 		Repeats:  float64(len(o.Days) - 1),
 		LastWeek: weeks(first, last),
-		AgeWeeks: weeks(first, max(last, dayOf(now))),
+		AgeWeeks: weeks(first, max(last, profile.DayOf(now))),
 	}
 	if past.Repeats > 0 {
 		var spent event.Money
 		for _, day := range o.Days[1:] {
-			spent = add(spent, day.Spent)
+			spent = spent.Plus(day.Spent)
 		}
 		past.MeanSpend = spent.Float() / past.Repeats
 	}

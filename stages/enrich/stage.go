@@ -2,6 +2,7 @@ package enrich
 
 import (
 	"fmt"
+	"slices"
 
 	"attune/pipeline"
 	"attune/pipeline/event"
@@ -11,9 +12,12 @@ import (
 
 // Stage is the enrichment. It never changes and is safe for concurrent use on different profiles.
 type Stage struct {
-	model   clv.Model
-	horizon float64
-	asked   map[string]bool
+	model     clv.Model
+	horizon   float64
+	lifecycle Lifecycle
+	window    int // of loyalty, in days; 0: all time
+	tiers     []Tier
+	asked     map[string]bool
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
@@ -29,7 +33,10 @@ func New(cfg Config, asked ...string) (*Stage, error) {
 	if err := model.Validate(); err != nil {
 		return nil, fmt.Errorf("enrich: %w", err)
 	}
-	st := &Stage{model: model, horizon: cfg.HorizonWeeks, asked: map[string]bool{event.OrderCompleted: true, event.OrderRefunded: true}}
+	st := &Stage{
+		model: model, horizon: cfg.HorizonWeeks, lifecycle: cfg.Lifecycle, window: cfg.Loyalty.WindowDays, tiers: slices.Clone(cfg.Loyalty.Tiers),
+		asked: map[string]bool{event.OrderCompleted: true, event.OrderRefunded: true},
+	}
 	for _, name := range asked {
 		st.asked[name] = true
 	}
@@ -47,19 +54,51 @@ func (st *Stage) Apply(s *pipeline.Step) {
 		if next := p.Scores.Next; next != 0 && next <= s.Now {
 			st.score(p, s.Now)
 		}
+		st.stand(p, s.Now)
 	case e.Type == event.Delivery:
 		keepConsents(p, e)
 	default:
-		keepSpan(p, e.Occurred)
-		keepCount(p, e, st.asked)
-		keepTraits(p, e)
-		keepConsents(p, e)
-		if e.Type == event.Track {
-			keepOrder(&p.Orders, e)
-		}
+		st.take(p, e)
 		st.score(p, s.Now)
+		st.stand(p, s.Now)
 	}
 }
 
-// Due is the next daily computation of the scores.
-func (*Stage) Due(p *profile.Profile) event.Instant { return p.Scores.Next }
+// take takes what the customer did into the profile.
+func (st *Stage) take(p *profile.Profile, e *event.Event) {
+	keepSpan(p, e.Occurred)
+	keepTraits(p, e)
+	keepConsents(p, e)
+	keepZone(p, e)
+	var worth event.Money
+	if e.Type == event.Track || e.Type == event.Page || e.Type == event.Screen {
+		weight := profile.Decay(e)
+		if e.Type == event.Track {
+			said := read(e.Properties)
+			worth = keepWorth(p, e, &said)
+			keepTrack(p, e, &said, weight)
+		}
+		keepHour(p, e, weight)
+	}
+	st.keepActivity(p, e, worth)
+}
+
+// keepWorth takes an order or a refund into the profile, and says what the event is worth.
+func keepWorth(p *profile.Profile, e *event.Event, said *properties) event.Money {
+	switch e.Name {
+	case event.OrderCompleted:
+		amount, _ := said.amount()
+		amount = max(amount, 0)
+		p.Order(e.Occurred, amount, string(content(said[currency])))
+		return amount
+	case event.OrderRefunded:
+		amount, _ := said.amount()
+		amount = max(amount, -amount)
+		p.Orders.Returned(e.Occurred, amount, string(content(said[currency])))
+		return amount
+	}
+	return said.worth()
+}
+
+// Due is the next daily computation of the scores, or the next change of the standing.
+func (*Stage) Due(p *profile.Profile) event.Instant { return sooner(p.Scores.Next, p.Standing.Until) }

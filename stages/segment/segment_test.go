@@ -48,10 +48,7 @@ func (enrich) Apply(s *pipeline.Step) {
 	}
 	p := s.Profile
 	if name := s.Event.CountName(); name != "" {
-		if p.Counts == nil {
-			p.Counts = map[string]uint64{}
-		}
-		p.Counts[name]++
+		p.Happens(name).Count++
 	}
 	s.Event.Traits.Fields(func(name string, v event.Value) bool {
 		if p.Traits == nil {

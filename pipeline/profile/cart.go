@@ -1,0 +1,117 @@
+package profile
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"attune/pipeline/event"
+)
+
+// Bounds of what is kept of products.
+const (
+	MaxViewed    = 20  // products last viewed: the latest
+	MaxCart      = 50  // changes of the cart: the latest
+	MaxProductID = 128 // bytes; what has a longer id is not kept
+	maxQuantity  = 1_000_000
+)
+
+// View is a product and when it was last looked at (occurred).
+type View struct {
+	Product string
+	At      event.Instant
+}
+
+// View notes that the customer looked at a product.
+func (p *Profile) View(product string, at event.Instant) {
+	if product == "" || len(product) > MaxProductID {
+		return
+	}
+	v := View{At: at}
+	for i := range p.Viewed {
+		if known := p.Viewed[i]; known.Product == product {
+			if known.At >= at {
+				return
+			}
+			v.Product = known.Product
+			p.Viewed = slices.Delete(p.Viewed, i, i+1)
+			break
+		}
+	}
+	i := 0
+	for i < len(p.Viewed) && (p.Viewed[i].At > at || p.Viewed[i].At == at && p.Viewed[i].Product < product) {
+		i++
+	}
+	if i == MaxViewed {
+		return
+	}
+	if v.Product == "" {
+		v.Product = strings.Clone(product) // the text may lie in the whole event's
+	}
+	p.Viewed = slices.Insert(p.Viewed, i, v)
+	p.Viewed = p.Viewed[:min(len(p.Viewed), MaxViewed)]
+}
+
+// CartChange is something put into the cart or taken out of it.
+type CartChange struct {
+	At       event.Instant // occurred
+	Product  string
+	Quantity int64       // negative: taken out
+	Price    event.Money // of one; zero: not said
+}
+
+// ChangeCart notes a change, unless an order that occurred then or later has emptied the cart.
+func (p *Profile) ChangeCart(c CartChange) {
+	if p.Orders.Count > 0 && c.At <= p.Orders.Last || len(c.Product) > MaxProductID {
+		return
+	}
+	c.Quantity = min(max(c.Quantity, -maxQuantity), maxQuantity)
+	i, _ := slices.BinarySearchFunc(p.Cart, c, byTime)
+	p.Cart = slices.Insert(p.Cart, i, c)
+	p.settleCart()
+}
+
+// settleCart drops what the latest order has emptied, and the oldest of too many changes.
+func (p *Profile) settleCart() {
+	n := max(0, len(p.Cart)-MaxCart)
+	for p.Orders.Count > 0 && n < len(p.Cart) && p.Cart[n].At <= p.Orders.Last {
+		n++
+	}
+	if n > 0 {
+		p.Cart = slices.Delete(p.Cart, 0, n)
+	}
+}
+
+func byTime(a, b CartChange) int {
+	return cmp.Or(cmp.Compare(a.At, b.At), strings.Compare(a.Product, b.Product), cmp.Compare(a.Quantity, b.Quantity), cmp.Compare(a.Price, b.Price))
+}
+
+// CartLine is one product in the cart.
+type CartLine struct {
+	Product  string
+	Quantity int64         // above zero
+	Price    event.Money   // of one, as last said; zero: never said
+	Since    event.Instant // when the latest of it was put in
+}
+
+// CartLines are the products in the cart, by the time of their latest change, with nothing where it is empty. It never
+// changes by itself.
+func (p *Profile) CartLines() []CartLine {
+	var lines []CartLine
+	for _, c := range p.Cart {
+		line := CartLine{Product: c.Product}
+		if i := slices.IndexFunc(lines, func(l CartLine) bool { return l.Product == c.Product }); i >= 0 {
+			line = lines[i]
+			lines = slices.Delete(lines, i, i+1)
+		}
+		line.Quantity = max(0, line.Quantity+c.Quantity) // who takes out what isn't there owes nothing
+		if c.Quantity > 0 {
+			line.Since = c.At
+		}
+		if c.Price != 0 {
+			line.Price = c.Price
+		}
+		lines = append(lines, line)
+	}
+	return slices.DeleteFunc(lines, func(l CartLine) bool { return l.Quantity == 0 })
+}

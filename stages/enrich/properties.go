@@ -1,0 +1,149 @@
+package enrich
+
+import (
+	"math"
+	"math/bits"
+
+	"attune/pipeline/event"
+)
+
+// The properties that are looked at, and their places in [properties].
+const (
+	revenue = iota
+	total
+	value
+	price
+	quantity
+	products
+	productID
+	sku
+	category
+	brand
+	currency
+	discount
+	coupon
+	propertyCount
+)
+
+// properties are an event's, or those of one product in an order, read in one pass.
+type properties [propertyCount]event.Value
+
+func read(o event.Object) (p properties) {
+	o.Pick(p[:], "revenue", "total", "value", "price", "quantity", "products", "product_id", "sku", "category", "brand",
+		"currency", "discount", "coupon")
+	return p
+}
+
+// amount is the exact amount of an order or refund, and whether there is a readable one.
+func (p *properties) amount() (event.Money, bool) {
+	for _, name := range [...]int{revenue, total} {
+		if amount, ok := p[name].Money(); ok {
+			return amount, true
+		}
+	}
+	var sum event.Money
+	readable := false
+	for product := range p[products].Items {
+		fields, _ := product.Object()
+		line := read(fields)
+		if amount, ok := line.line(); ok {
+			sum, readable = sum.Plus(amount), true
+		}
+	}
+	return sum, readable
+}
+
+// line is what one product costs altogether.
+func (p *properties) line() (event.Money, bool) {
+	each, ok := p[price].Money()
+	if !ok {
+		return 0, false
+	}
+	if p[quantity].Null() {
+		return each, true
+	}
+	many, ok := p[quantity].Money() // "how many", with the same four decimals
+	return times(each, many), ok
+}
+
+// worth is what any other event says that it is about: nothing, where it says nothing readable.
+func (p *properties) worth() event.Money {
+	for _, name := range [...]int{revenue, total, value} {
+		if amount, ok := p[name].Money(); ok {
+			return max(amount, 0)
+		}
+	}
+	amount, _ := p.line()
+	return max(amount, 0)
+}
+
+// product is the id of the product that an event is about; empty: it names none.
+func (p *properties) product() []byte {
+	if id := content(p[productID]); len(id) > 0 {
+		return id
+	}
+	return content(p[sku])
+}
+
+// discounted tells whether an order was made at a discount: it, or one of its products, has a coupon or a discount.
+func (p *properties) discounted() bool {
+	if p.reduced() {
+		return true
+	}
+	for product := range p[products].Items {
+		fields, _ := product.Object()
+		if line := read(fields); line.reduced() {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *properties) reduced() bool {
+	off, _ := p[discount].Money()
+	return off > 0 || len(content(p[coupon])) > 0
+}
+
+// content is a text's own bytes, or a number's; nothing for whatever else there may be. They are not to be kept.
+func content(v event.Value) []byte {
+	raw := v.Raw()
+	if len(raw) == 0 {
+		return nil
+	}
+	switch c := raw[0]; {
+	case c == '"':
+		if text, ok := v.Plain(); ok {
+			return text
+		}
+		text, _ := v.Text()
+		return []byte(text)
+	case c == '-' || c >= '0' && c <= '9':
+		return raw
+	}
+	return nil
+}
+
+// times is price times quantity, both in ten-thousandths, rounded half away from zero.
+func times(price, quantity event.Money) event.Money {
+	negative := (price < 0) != (quantity < 0)
+	hi, lo := bits.Mul64(magnitude(price), magnitude(quantity))
+	lo, carry := bits.Add64(lo, uint64(event.MoneyUnit)/2, 0)
+	hi += carry
+	product := event.Money(math.MaxInt64)
+	if hi < uint64(event.MoneyUnit) {
+		if q, _ := bits.Div64(hi, lo, uint64(event.MoneyUnit)); q <= math.MaxInt64 {
+			product = event.Money(q)
+		}
+	}
+	if negative {
+		return -product
+	}
+	return product
+}
+
+func magnitude(m event.Money) uint64 {
+	if m < 0 {
+		return uint64(-m)
+	}
+	return uint64(m)
+}
