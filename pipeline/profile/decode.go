@@ -14,7 +14,7 @@ import (
 func Decode(data []byte) (*Profile, error) {
 	p := new(Profile)
 	// One copy holds every text of the profile: most are short, and one allocation each was most of the cost.
-	if err := readFields(reader{data, string(data)}, p.field); err != nil {
+	if err := readFields(reader{data[:len(data):len(data)], string(data)}, p.field); err != nil {
 		return nil, fmt.Errorf("decode profile: %w", err)
 	}
 	if p.ID == "" {
@@ -26,30 +26,57 @@ func Decode(data []byte) (*Profile, error) {
 // errNoID is returned for bytes that are no profile's: each has an id.
 var errNoID = errors.New("decode profile: it has no id")
 
-// reader is what is still to be read, as bytes and as the text that they are.
+// reader is what is still to be read. Its bytes are a part of those that all is the text of, up to the end of their
+// capacity: so their capacity says where in it they begin.
 type reader struct {
 	data []byte
-	text string
+	all  string
 }
 
-// cut is what lies between two places.
-func (r reader) cut(from, to int) reader { return reader{r.data[from:to], r.text[from:to]} }
+// text is all that is still to be read.
+func (r reader) text() string {
+	from := len(r.all) - cap(r.data)
+	return r.all[from : from+len(r.data)]
+}
 
 // skip leaves out the first n bytes.
-func (r reader) skip(n int) reader { return reader{r.data[n:], r.text[n:]} }
+func (r reader) skip(n int) reader { return reader{r.data[n:], r.all} }
 
 // part reads bytes that begin with their length.
-func (r reader) part() (part, rest reader, err error) {
-	v, n := protowire.ConsumeBytes(r.data)
+func (r reader) part() (inner, rest reader, err error) {
+	v, n := part(r.data)
 	if n < 0 {
-		return part, rest, protowire.ParseError(n)
+		return inner, rest, protowire.ParseError(n)
 	}
-	return r.cut(n-len(v), n), r.skip(n), nil
+	return reader{v, r.all}, r.skip(n), nil
+}
+
+// tag, varint and part are protowire's, short for the one byte that nearly all take.
+func tag(data []byte) (protowire.Number, protowire.Type, int) {
+	if len(data) > 0 && data[0] >= 8 && data[0] < 0x80 {
+		return protowire.Number(data[0] >> 3), protowire.Type(data[0] & 7), 1
+	}
+	return protowire.ConsumeTag(data)
+}
+
+func varint(data []byte) (uint64, int) {
+	if len(data) > 0 && data[0] < 0x80 {
+		return uint64(data[0]), 1
+	}
+	return protowire.ConsumeVarint(data)
+}
+
+func part(data []byte) ([]byte, int) {
+	if len(data) > 0 && data[0] < 0x80 && int(data[0]) < len(data) {
+		n := 1 + int(data[0])
+		return data[1:n], n
+	}
+	return protowire.ConsumeBytes(data)
 }
 
 // signed reads one signed number.
 func (r reader) signed() (v int64, rest reader, err error) {
-	u, n := protowire.ConsumeVarint(r.data)
+	u, n := varint(r.data)
 	if n < 0 {
 		return 0, rest, protowire.ParseError(n)
 	}
@@ -65,7 +92,7 @@ type wire struct {
 func (w wire) instant() event.Instant { return event.Instant(protowire.DecodeZigZag(w.number)) }
 func (w wire) money() event.Money     { return event.Money(protowire.DecodeZigZag(w.number)) }
 func (w wire) bool() bool             { return protowire.DecodeBool(w.number) }
-func (w wire) text() string           { return w.part.text }
+func (w wire) text() string           { return w.part.text() }
 func (w wire) decayed() Decayed       { return Decayed(math.Float64frombits(w.number)) }
 
 func (w wire) object() event.Object {
@@ -78,29 +105,27 @@ func (w wire) object() event.Object {
 // readFields hands every field to take, in the order written. What take doesn't know it ignores.
 func readFields(r reader, take func(field protowire.Number, w wire) error) error {
 	for len(r.data) > 0 {
-		field, kind, n := protowire.ConsumeTag(r.data)
+		field, kind, n := tag(r.data)
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		r = r.skip(n)
+		r.data = r.data[n:]
 		var w wire
 		switch kind {
 		case protowire.VarintType:
-			w.number, n = protowire.ConsumeVarint(r.data)
+			w.number, n = varint(r.data)
 		case protowire.Fixed64Type:
 			w.number, n = protowire.ConsumeFixed64(r.data)
 		case protowire.BytesType:
-			var v []byte
-			if v, n = protowire.ConsumeBytes(r.data); n >= 0 {
-				w.part = r.cut(n-len(v), n)
-			}
+			w.part.all = r.all
+			w.part.data, n = part(r.data)
 		default:
 			n = protowire.ConsumeFieldValue(field, kind, r.data)
 		}
 		if n < 0 {
 			return fmt.Errorf("field %d: %w", field, protowire.ParseError(n))
 		}
-		r = r.skip(n)
+		r.data = r.data[n:]
 		if err := take(field, w); err != nil {
 			return fmt.Errorf("field %d: %w", field, err)
 		}
@@ -159,6 +184,9 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 // readOne takes one entry of a list.
 func readOne[V any](into *[]V, r reader, take func(*V, protowire.Number, wire) error) error {
 	var value V
+	if *into == nil {
+		*into = make([]V, 0, 4)
+	}
 	*into = append(*into, value)
 	last := &(*into)[len(*into)-1]
 	return readFields(r, func(field protowire.Number, w wire) error { return take(last, field, w) })
@@ -333,6 +361,7 @@ func (p *Profile) readLeaning(r reader) error {
 }
 
 func (l *Leaning) readWeights(r reader) error {
+	l.Weights = make([]Weight, 0, 1+len(r.data)/16) // names of seven letters
 	for len(r.data) > 0 {
 		name, rest, err := r.part()
 		if err != nil {
@@ -342,7 +371,7 @@ func (l *Leaning) readWeights(r reader) error {
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		l.Weights = append(l.Weights, Weight{name.text, Decayed(math.Float64frombits(sum))})
+		l.Weights = append(l.Weights, Weight{name.text(), Decayed(math.Float64frombits(sum))})
 		r = rest.skip(n)
 	}
 	return nil
@@ -350,6 +379,7 @@ func (l *Leaning) readWeights(r reader) error {
 
 func (p *Profile) readViewed(r reader) error {
 	var at int64
+	p.Viewed = make([]View, 0, 1+len(r.data)/8)
 	for len(r.data) > 0 {
 		product, rest, err := r.part()
 		if err != nil {
@@ -360,7 +390,7 @@ func (p *Profile) readViewed(r reader) error {
 			return err
 		}
 		at += distance
-		p.Viewed = append(p.Viewed, View{product.text, event.Instant(at)})
+		p.Viewed = append(p.Viewed, View{product.text(), event.Instant(at)})
 		r = rest
 	}
 	return nil

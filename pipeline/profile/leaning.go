@@ -275,23 +275,20 @@ func PriceBand(price event.Money) string {
 	if price < 0 {
 		return ""
 	}
-	const bands = "0-1,1-2,2-5,5-10,10-20,20-50,50-100,100-200,200-500,500-1000,1000-2000,2000-5000,5000-10000," +
-		"10000-20000,20000-50000,50000-100000,100000-200000,200000-500000"
-	rest, upper, step := bands, event.MoneyUnit, 0
-	for {
-		band, more, found := strings.Cut(rest, ",")
+	bands := [...]string{
+		"0-1", "1-2", "2-5", "5-10", "10-20", "20-50", "50-100", "100-200", "200-500", "500-1000", "1000-2000", "2000-5000", "5000-10000",
+		"10000-20000", "20000-50000", "50000-100000", "100000-200000", "200000-500000",
+	}
+	upper := event.MoneyUnit
+	for i := range bands {
 		if price < upper {
-			return band
+			return bands[i]
 		}
-		if !found {
-			return "500000+"
-		}
-		rest = more
-		if step%3 == 1 { // 1, 2, 5, 10
+		if i%3 == 1 { // 1, 2, 5, 10
 			upper = upper / 2 * 5
 		} else {
 			upper *= 2
 		}
-		step++
 	}
+	return "500000+"
 }

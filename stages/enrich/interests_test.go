@@ -75,7 +75,7 @@ func TestDiscountsOfOrders(t *testing.T) {
 }
 
 func TestHours(t *testing.T) {
-	at := func(hour time.Duration) event.Instant { return start.Add(hour * time.Hour) }
+	at := func(hours int) event.Instant { return start.Add(time.Duration(hours) * time.Hour) }
 	page, opened, clicked := track("Home", at(7), ""), track("Email Opened", at(8), ""), track("Email Link Clicked", at(9), "")
 	page.Type = event.Page
 	identify := event.Event{Type: event.Identify, Occurred: at(10), Accepted: at(10)}

@@ -34,23 +34,21 @@ func read(o event.Object) (p properties) {
 	return p
 }
 
-// amount is the exact amount of an order or refund, and whether there is a readable one.
-func (p *properties) amount() (event.Money, bool) {
+// amount is the exact amount of an order or refund; nothing where there is no readable one.
+func (p *properties) amount() (sum event.Money) {
 	for _, name := range [...]int{revenue, total} {
 		if amount, ok := p[name].Money(); ok {
-			return amount, true
+			return amount
 		}
 	}
-	var sum event.Money
-	readable := false
 	for product := range p[products].Items {
 		fields, _ := product.Object()
 		line := read(fields)
 		if amount, ok := line.line(); ok {
-			sum, readable = sum.Plus(amount), true
+			sum = sum.Plus(amount)
 		}
 	}
-	return sum, readable
+	return sum
 }
 
 // line is what one product costs altogether.

@@ -87,12 +87,11 @@ func (st *Stage) take(p *profile.Profile, e *event.Event) {
 func keepWorth(p *profile.Profile, e *event.Event, said *properties) event.Money {
 	switch e.Name {
 	case event.OrderCompleted:
-		amount, _ := said.amount()
-		amount = max(amount, 0)
+		amount := max(said.amount(), 0)
 		p.Order(e.Occurred, amount, string(content(said[currency])))
 		return amount
 	case event.OrderRefunded:
-		amount, _ := said.amount()
+		amount := said.amount()
 		amount = max(amount, -amount)
 		p.Orders.Returned(e.Occurred, amount, string(content(said[currency])))
 		return amount
