@@ -33,6 +33,8 @@ type Config struct {
 	Ingest ingest.Config `yaml:"ingest"`
 	// Normalize is how what producers write in many forms is read.
 	Normalize normalize.Settings `yaml:"normalize"`
+	// API is who may ask about customers over HTTP.
+	API API `yaml:"api"`
 	// NATS is the broker.
 	NATS NATS `yaml:"nats"`
 	// Topology is how the broker's streams are laid out.
@@ -132,7 +134,8 @@ func (c *Config) Validate() error {
 		path string
 		err  error
 	}{
-		{"ingest", c.Ingest.Validate()}, {"normalize", c.Normalize.Validate()}, {"nats", c.NATS.Validate()}, {"topology", c.Topology.Validate()},
+		{"ingest", c.Ingest.Validate()}, {"normalize", c.Normalize.Validate()}, {"api", c.API.Validate()}, {"nats", c.NATS.Validate()},
+		{"topology", c.Topology.Validate()},
 		{"clickhouse", c.ClickHouse.Validate()}, {"log", c.Log.Validate()},
 	} {
 		ps = append(ps, c.fromError(part.path, part.err)...)

@@ -116,6 +116,7 @@ func (d *devCommand) configure(s streams) (config.Config, *slog.Logger, error) {
 	sources := config.Sources{
 		Defaults: []config.Setting{
 			{Path: "ingest.write_keys", Value: "[{name: dev, key: dev}]", Name: "attune dev"},
+			{Path: "api.tokens", Value: "[{name: dev, token: dev, scopes: [profiles, personal]}]", Name: "attune dev"},
 			{Path: "log.level", Value: "warn", Name: "attune dev"},
 		},
 		Path: d.Config, Env: os.Environ(),

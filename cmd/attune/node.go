@@ -44,6 +44,9 @@ func startNode(ctx context.Context, c config.Config, only []string, e *engines, 
 	if n.server, n.mux, err = newServer(c.Listen, n.worker.raw, c.Ingest, registry, n.checks(), log); err != nil {
 		return nil, err
 	}
+	n.mux.Handle("GET /v1/profiles/{id}", newProfileAPI(c.API, func(ctx context.Context) (*profileReader, error) {
+		return newProfileReader(ctx, e.js, c.Topology.Partitions)
+	}, log))
 	return n, nil
 }
 

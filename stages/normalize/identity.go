@@ -65,8 +65,8 @@ type names struct {
 }
 
 func namesOf(c *call, hash hasher) (n names) {
-	user := func(id string) string { return "u." + hash.Hash("user", id) }
-	anonymous := func(id string) string { return "a." + hash.Hash("anonymous", id) }
+	user := func(id string) string { return UserKey(hash, id) }
+	anonymous := func(id string) string { return AnonymousKey(hash, id) }
 	if c.User != "" {
 		n.user = user(c.User)
 	}

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// ask asks for a profile with a token; empty: without one.
+func (d *dev) ask(path, token string) (status int, answer map[string]any) {
+	d.t.Helper()
+	req, err := http.NewRequestWithContext(d.t.Context(), http.MethodGet, d.IngestURL+"/v1/profiles/"+path, nil)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	if err := json.Unmarshal(body, &answer); err != nil {
+		d.t.Fatalf("GET %s: %d %s", path, resp.StatusCode, body)
+	}
+	if resp.Header.Get("Cache-Control") != "no-store" {
+		d.t.Errorf("GET %s may be cached", path)
+	}
+	return resp.StatusCode, answer
+}
+
+// What a customer has done is in the profile at once, by the API and by the command, with the timeline of what changed
+// it; personal fields come only to who asks for them and may see them.
+func TestProfiles(t *testing.T) {
+	t.Setenv("ATTUNE_API__TOKENS", "[{name: shop, token: shop-token, scopes: [profiles]}, {name: support, token: support-token, scopes: [profiles, personal]}]")
+	d := startDev(t, filepath.Join(t.TempDir(), "data"), "--no-shop")
+	for _, call := range [][2]string{
+		{"/v1/identify", `{"userId":"ada","anonymousId":"laptop","traits":{"email":"ada@mail.example","plan":"pro"},"context":{"timezone":"Europe/Rome","consent":{"categoryPreferences":{"email":true}}}}`},
+		{"/v1/batch", `{"batch":[
+			{"type":"track","userId":"ada","timestamp":"NOW-2s","event":"Product Viewed","properties":{"product_id":"p1","category":"sneakers","brand":"Acme","price":89.9}},
+			{"type":"track","userId":"ada","timestamp":"NOW-1s","event":"Order Completed","properties":{"revenue":160,"currency":"GBP","coupon":"TEN","products":[{"category":"sneakers","price":80,"quantity":2}]}},
+			{"type":"track","userId":"ada","timestamp":"NOW","event":"Product Added","properties":{"product_id":"p2","category":"boots","price":50,"quantity":2}}]}`},
+	} {
+		body := strings.NewReplacer("NOW-1s", stamp(-time.Second), "NOW-2s", stamp(-2*time.Second), "NOW", stamp(0)).Replace(call[1])
+		if status := d.post(call[0], body); status != 200 {
+			t.Fatalf("POST %s: %d", call[0], status)
+		}
+	}
+	var ada map[string]any
+	d.eventually(20*time.Second, "Ada's profile", func() bool {
+		status, answer := d.ask("user:ada", "shop-token")
+		ada = answer
+		events, _ := answer["events"].(map[string]any)
+		return status == http.StatusOK && len(events) == 3
+	})
+	text, err := json.Marshal(ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"lifecycle":"new"`, `"tier":"silver"`, `"net":160.00`, `"recency_days":0`, `"currency":"GBP"`, `"category":"sneakers"`, `"discounted":1`, `"zone":"Europe/Rome"`,
+		`"product_id":"p2","quantity":2`, `"plan":"pro"`, `"email":{"at":`, `"brand":{"Acme":1}`,
+	} {
+		if !strings.Contains(strings.ReplaceAll(string(text), `160,`, `160.00,`), want) {
+			t.Errorf("the profile does not say %s:\n%s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "ada@") || ada["personal"] != nil {
+		t.Errorf("the profile holds personal fields:\n%s", text)
+	}
+	id := ada["id"].(string)
+
+	if _, answer := d.ask(id+"?personal=true", "support-token"); !strings.Contains(jsonText(t, answer["personal"]), `"email":"ada@mail.example"`) {
+		t.Errorf("who may see personal fields gets %v", answer["personal"])
+	}
+	if _, answer := d.ask("anonymous:laptop", "support-token"); answer["id"] != id || answer["personal"] != nil {
+		t.Errorf("by the anonymous id: %v", answer)
+	}
+	for _, tt := range []struct {
+		path, token string
+		status      int
+		says        string
+	}{
+		{id, "", 401, "Authorization: Bearer TOKEN"},
+		{id, "dev", 401, "write keys"},
+		{id + "?personal=true", "shop-token", 403, "scope personal"},
+		{id + "?personal=maybe", "shop-token", 400, "true or false"},
+		{"user:nobody", "shop-token", 404, "case-sensitive"},
+		{"no-such-profile", "shop-token", 404, "nothing was ever committed"},
+		{"mail:ada", "shop-token", 404, "user:ID or anonymous:ID"},
+	} {
+		if status, answer := d.ask(tt.path, tt.token); status != tt.status || !strings.Contains(jsonText(t, answer), tt.says) {
+			t.Errorf("GET %s: %d %v, want %d and %q", tt.path, status, answer, tt.status, tt.says)
+		}
+	}
+
+	show := func(args ...string) string {
+		return output(t, append([]string{"profile", "--data", d.data}, args...)...)
+	}
+	d.eventually(20*time.Second, "the timeline", func() bool { return strings.Contains(show(id), "Product Added") && strings.Contains(show(id), "WHEN") })
+	shown := show("user:ada")
+	for _, want := range []string{id, "new, silver, until", "sneakers", "boots", "2 × p2", "160 GBP, clv", "email: granted"} {
+		if !strings.Contains(shown, want) {
+			t.Errorf("attune profile does not say %q:\n%s", want, shown)
+		}
+	}
+	if strings.Contains(shown, "ada@") || !strings.Contains(show("--personal", id), "ada@mail.example") {
+		t.Error("attune profile shows personal fields unasked, or not when asked")
+	}
+	var asJSON struct {
+		ID       string
+		Timeline []timelineEntry
+	}
+	if err := json.Unmarshal([]byte(show("--json", id)), &asJSON); err != nil || asJSON.ID != id || len(asJSON.Timeline) < 4 {
+		t.Errorf("attune profile --json: %+v, %v", asJSON, err)
+	}
+	if said := failure(t, "profile", "--data", d.data, "nobody"); !strings.Contains(said, "nothing was ever committed") {
+		t.Errorf("of nobody it says %s", said)
+	}
+	d.interrupt()
+}
+
+// stamp is a time as clients write it.
+func stamp(from time.Duration) string {
+	return time.Now().Add(from).UTC().Format(time.RFC3339Nano)
+}
+
+func jsonText(t *testing.T, v any) string {
+	t.Helper()
+	text, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
