@@ -42,7 +42,13 @@ func TestEveryFactHasItsRow(t *testing.T) {
 		Orders:   profile.Orders{Count: 1, Refunds: 2, Revenue: 123456, Refunded: 100, First: at("2026-03-04T05:06:07.891Z"), Last: at("2026-03-04T05:06:07.891Z")},
 		Scores:   profile.Scores{CLV: 1234567, Alive: 0.8125},
 		Segments: map[string]profile.Membership{"b": {In: true}, "a": {In: true}, "c": {}}, Definitions: 5,
+		Standing: profile.Standing{Lifecycle: profile.AtRisk, Tier: "gold"}, Zone: profile.Zone{Name: "Europe/Rome", At: 1},
 	}
+	weight := profile.Decay(&event.Event{Occurred: p.Now, Accepted: p.Now})
+	p.Lean(profile.Category, "boots", weight.Times(5))
+	p.Lean(profile.Discount, profile.Discounted, weight)
+	p.Lean(profile.Discount, profile.FullPrice, weight.Times(3))
+	p.Lean(profile.Hour, "19", weight)
 	older := profile.New("p1")
 	older.Applied = 78
 	b.write(t, pipeline.SinkBatch{Stream: "COMMITS", From: 9, To: 10, Parts: []pipeline.SinkPart{
@@ -65,7 +71,7 @@ func TestEveryFactHasItsRow(t *testing.T) {
 			"e3\tdelivery\t\tp1\t\t2026-03-04 05:07:00.000\t2026-03-04 05:07:00.500\tfalse\t\t\t\t{}\t0\t\t-0.01\t0\t[]\t3\t79\t\\N\t\t\\N\t\\N\t\\N",
 		}, "\n")},
 		{"SELECT * EXCEPT (traits), traits.plan, traits.age FROM profiles FINAL",
-			"p1\t2026-03-04 05:07:00.500\t2026-03-04 05:06:07.891\t2026-03-04 05:07:00.000\t\t{'email':true}\t{'Order Completed':1}\t1\t2\t12.3456\t0.01\t2026-03-04 05:06:07.891\t2026-03-04 05:06:07.891\t123.46\t0.8125\t\\N\t['a','b']\t5\t3\t79\tgold\t41"},
+			"p1\t2026-03-04 05:07:00.500\t2026-03-04 05:06:07.891\t2026-03-04 05:07:00.000\t\t{'email':true}\t{'Order Completed':1}\t1\t2\t12.3456\t0.01\t2026-03-04 05:06:07.891\t2026-03-04 05:06:07.891\tat_risk\tgold\tboots\t0.5\t0.25\t19\tEurope/Rome\t123.46\t0.8125\t\\N\t['a','b']\t5\t3\t79\tgold\t41"},
 		{"SELECT * FROM segment_changes", "a\tp1\t2026-03-04 05:06:08.002\ttrue\ttime\t5\t3\t77"},
 		{"SELECT * FROM decisions", "d1\t2026-03-04 05:06:08.002\tp1\tcart\tk\tsuppressed\tno_consent\tnever asked\te1\tsmtp\tcart.html\t123.46\t5\t3\t77"},
 		{"SELECT * FROM messages", "e3\td1\t2026-03-04 05:07:00.500\tp1\tcart\tsmtp\tcart.html\tbounced\tmailbox_full\t3\t-0.01\t3\t79"},

@@ -121,7 +121,9 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		counts                          = make([]map[string]uint64, n)
 		orders, refunds, defs, versions = make([]uint64, n), make([]uint64, n), make([]uint64, n), make([]uint64, n)
 		revenue, refunded, clv          = make([]decimal.Decimal, n), make([]decimal.Decimal, n), make([]decimal.Decimal, n)
-		alive                           = make([]float64, n)
+		alive, confidence, discount     = make([]float64, n), make([]float64, n), make([]float64, n)
+		stage, tier, style, zone        = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		hour                            = make([]*uint8, n)
 		segments                        = make([][]string, n)
 		partitions                      = make([]uint16, n)
 	)
@@ -139,6 +141,13 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		revenue[i], refunded[i] = amount(p.Orders.Revenue), amount(p.Orders.Refunded)
 		clv[i], alive[i] = cents(p.Scores.CLV), p.Scores.Alive
 		segments[i], defs[i] = p.Memberships(), p.Definitions
+		stage[i], tier[i], zone[i] = p.Standing.Lifecycle.String(), p.Standing.Tier, p.Zone.Name
+		style[i], discount[i] = p.StyleGroup(), p.Affinity(profile.Discount, profile.Discounted)
+		confidence[i], _ = p.StyleConfidence(p.Now)
+		if h, _, ok := p.SendHour(0); ok {
+			utc := uint8(h)
+			hour[i] = &utc
+		}
 		partitions[i], versions[i] = s.partition, p.Applied
 	}
 	r := &rows{table: "profiles", n: n}
@@ -155,6 +164,13 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 	r.add("refunded", refunded)
 	r.add("first_order", firstOrder)
 	r.add("last_order", lastOrder)
+	r.add("lifecycle", stage)
+	r.add("tier", tier)
+	r.add("style_group", style)
+	r.add("style_confidence", confidence)
+	r.add("discount_affinity", discount)
+	r.add("send_hour", hour)
+	r.add("zone", zone)
 	r.add("clv", clv)
 	r.add("alive", alive)
 	r.add("scored_at", scored)
