@@ -2,12 +2,18 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // ask asks for a profile with a token; empty: without one.
@@ -125,6 +131,60 @@ func TestProfiles(t *testing.T) {
 	}
 	if said := failure(t, "profile", "--data", d.data, "nobody"); !strings.Contains(said, "nothing was ever committed") {
 		t.Errorf("of nobody it says %s", said)
+	}
+	d.interrupt()
+}
+
+// The same deeds, once each and in their order, or shuffled and each sent twice: the same customer.
+func TestShuffledAndRepeatedEventsGiveTheSameProfile(t *testing.T) {
+	d := startDev(t, filepath.Join(t.TempDir(), "data"), "--no-shop")
+	const deeds = 60
+	at := time.Now().Add(-100 * 24 * time.Hour).UTC().Truncate(time.Millisecond)
+	chance := rand.New(rand.NewPCG(1, 2))
+	call := func(user string, i int) string {
+		name := []string{"Product Viewed", "Product Added", "Product Removed", "Order Completed", "Order Refunded"}[i*7%11%5]
+		return fmt.Sprintf(`{"type":"track","messageId":"%[1]s-%[2]d","userId":"%[1]s","event":%[3]q,"timestamp":%[4]q,"properties":{
+			"product_id":"p%[5]d","category":"c%[5]d","brand":"b%[6]d","price":%[2]d.25,"quantity":2,"revenue":%[2]d.1234,"currency":%[7]q,"coupon":%[8]q},
+			"context":{"timezone":%[9]q}}`,
+			user, i, name, at.Add(time.Duration(i)*37*time.Hour).Format(time.RFC3339Nano), i%9, i%4, []string{"GBP", "EUR"}[i%2], []string{"", "TEN"}[i/3%2], []string{"Europe/Rome", "UTC"}[i/7%2])
+	}
+	send := func(calls ...string) {
+		if status := d.post("/v1/batch", `{"batch":[`+strings.Join(calls, ",")+`]}`); status != http.StatusOK {
+			t.Fatalf("POST /v1/batch: %d", status)
+		}
+	}
+	var shuffled []string
+	for i := range deeds {
+		send(call("orderly", i))
+		shuffled = append(shuffled, call("hasty", i), call("hasty", i))
+	}
+	chance.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	for part := range slices.Chunk(shuffled, 7) {
+		send(part...)
+	}
+	end := stamp(0) // a customer's calls are handled in their order: after this one nothing comes
+	profile := func(user string) (answer map[string]any) {
+		send(fmt.Sprintf(`{"type":"track","userId":%q,"event":"The End","timestamp":%q}`, user, end))
+		d.eventually(20*time.Second, "all of "+user, func() bool {
+			_, answer = d.ask("user:"+user, "dev")
+			events, _ := answer["events"].(map[string]any)
+			return events["The End"] != nil
+		})
+		count := -1.0
+		for _, e := range answer["events"].(map[string]any) {
+			count += e.(map[string]any)["count"].(float64)
+		}
+		if count != deeds {
+			t.Errorf("%s did %v things, want %d", user, count, deeds)
+		}
+		return answer
+	}
+	orderly, hasty := profile("orderly"), profile("hasty")
+	own := func(name string, _ any) bool { // of the log, of the clock, or armed only where it did not happen long ago
+		return slices.Contains([]string{"id", "partition", "position", "as_of", "scored_at", "waits", "segments"}, name)
+	}
+	if diff := cmp.Diff(orderly, hasty, cmpopts.IgnoreMapEntries(own)); diff != "" {
+		t.Errorf("shuffled and repeated (-orderly +hasty):\n%s", diff)
 	}
 	d.interrupt()
 }
