@@ -99,3 +99,13 @@ func TestMoneyFloatIsTheNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestMoneyNeverWrapsAround(t *testing.T) {
+	for _, tt := range []struct{ a, b, want Money }{
+		{1, 2, 3}, {-1, -2, -3}, {math.MaxInt64, 1, math.MaxInt64}, {-math.MaxInt64, -5, -math.MaxInt64}, {math.MaxInt64, -1, math.MaxInt64 - 1},
+	} {
+		if got := tt.a.Plus(tt.b); got != tt.want {
+			t.Errorf("%d and %d are %d, want %d", tt.a, tt.b, got, tt.want)
+		}
+	}
+}

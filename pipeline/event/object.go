@@ -102,20 +102,15 @@ func (o Object) Get(path string) Value {
 	}
 }
 
-// Pick finds several fields by their names in one pass: into[i] is that of names[i], as [Object.Get] finds it, dotted
-// paths aside. What is not there stays as it is.
-func (o Object) Pick(into []Value, names ...string) {
+// Visit calls visit for each field in the order written, as Fields does, without a copy of its name, which is not to be
+// kept.
+func (o Object) Visit(visit func(name []byte, v Value)) {
 	walk(o, func(key, value []byte) bool {
 		name, ok := plain(key)
 		if !ok {
 			name = []byte(text(key))
 		}
-		for i := range names {
-			if string(name) == names[i] {
-				into[i] = Value{raw: value}
-				break
-			}
-		}
+		visit(name, Value{raw: value})
 		return true
 	})
 }

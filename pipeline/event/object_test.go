@@ -3,6 +3,7 @@ package event
 import (
 	"encoding/json"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -184,5 +185,31 @@ func TestEventRoundTrip(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestVisit(t *testing.T) {
+	o, err := ParseObject([]byte(`{"a":1,"ü":"x","b\u0061":[2],"a":null}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	o.Visit(func(name []byte, v Value) { got = append(got, string(name)+"="+string(v.Raw())) })
+	if want := []string{"a=1", `ü="x"`, "ba=[2]", "a=null"}; !slices.Equal(got, want) {
+		t.Errorf("visited %q, want %q", got, want)
+	}
+	Object(nil).Visit(func([]byte, Value) { t.Error("nothing has a field") })
+}
+
+func TestPlain(t *testing.T) {
+	for text, want := range map[string]string{`"a b"`: "a b", `"ü"`: "ü", `""`: ""} {
+		if got, ok := ValueOf([]byte(text)).Plain(); !ok || string(got) != want {
+			t.Errorf("%s is %q, %v", text, got, ok)
+		}
+	}
+	for _, text := range []string{`"a\nb"`, `"ü\\"`, "\"\xff\"", `5`, `null`, ``} {
+		if got, ok := ValueOf([]byte(text)).Plain(); ok {
+			t.Errorf("%s is plain: %q", text, got)
+		}
 	}
 }

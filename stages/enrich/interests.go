@@ -37,7 +37,7 @@ func keepTrack(p *profile.Profile, e *event.Event, said *properties, weight prof
 		p.View(string(said.product()), e.Occurred)
 		keepProduct(p, said, weight.Times(seen))
 	case productListViewed:
-		lean(p, profile.Category, said[category], weight.Times(seen))
+		lean(p, profile.Category, said.category, weight.Times(seen))
 	case addedToWishlist:
 		keepProduct(p, said, weight.Times(wanted))
 	case productAdded:
@@ -52,7 +52,7 @@ func keepTrack(p *profile.Profile, e *event.Event, said *properties, weight prof
 		}
 		p.Lean(profile.Discount, name, weight)
 		lines := 0
-		for product := range said[products].Items {
+		for product := range said.products.Items {
 			fields, _ := product.Object()
 			line := read(fields)
 			keepProduct(p, &line, weight.Times(bought))
@@ -65,9 +65,9 @@ func keepTrack(p *profile.Profile, e *event.Event, said *properties, weight prof
 }
 
 func keepProduct(p *profile.Profile, said *properties, weight profile.Decayed) {
-	lean(p, profile.Category, said[category], weight)
-	lean(p, profile.Brand, said[brand], weight)
-	if each, ok := said[price].Money(); ok {
+	lean(p, profile.Category, said.category, weight)
+	lean(p, profile.Brand, said.brand, weight)
+	if each, ok := said.price.Money(); ok {
 		if band := profile.PriceBand(each); band != "" {
 			p.Lean(profile.Price, band, weight)
 		}
@@ -86,10 +86,10 @@ func changeCart(p *profile.Profile, e *event.Event, said *properties, sign int64
 		return
 	}
 	many := event.MoneyUnit
-	if q, ok := said[quantity].Money(); ok {
+	if q, ok := said.quantity.Money(); ok {
 		many = max(q, 0)
 	}
-	each, _ := said[price].Money()
+	each, _ := said.price.Money()
 	p.ChangeCart(profile.CartChange{At: e.Occurred, Product: string(id), Quantity: sign * int64(many/event.MoneyUnit), Price: max(each, 0)})
 }
 

@@ -7,41 +7,53 @@ import (
 	"attune/pipeline/event"
 )
 
-// The properties that are looked at, and their places in [properties].
-const (
-	revenue = iota
-	total
-	value
-	price
-	quantity
-	products
-	productID
-	sku
-	category
-	brand
-	currency
-	discount
-	coupon
-	propertyCount
-)
-
-// properties are an event's, or those of one product in an order, read in one pass.
-type properties [propertyCount]event.Value
+// properties are an event's that are looked at, or those of one product in an order, read in one pass.
+type properties struct {
+	revenue, total, value, price, quantity, products, productID, sku, category, brand, currency, discount, coupon event.Value
+}
 
 func read(o event.Object) (p properties) {
-	o.Pick(p[:], "revenue", "total", "value", "price", "quantity", "products", "product_id", "sku", "category", "brand",
-		"currency", "discount", "coupon")
+	o.Visit(func(name []byte, v event.Value) { // of two with one name the last
+		switch string(name) {
+		case "revenue":
+			p.revenue = v
+		case "total":
+			p.total = v
+		case "value":
+			p.value = v
+		case "price":
+			p.price = v
+		case "quantity":
+			p.quantity = v
+		case "products":
+			p.products = v
+		case "product_id":
+			p.productID = v
+		case "sku":
+			p.sku = v
+		case "category":
+			p.category = v
+		case "brand":
+			p.brand = v
+		case "currency":
+			p.currency = v
+		case "discount":
+			p.discount = v
+		case "coupon":
+			p.coupon = v
+		}
+	})
 	return p
 }
 
 // amount is the exact amount of an order or refund; nothing where there is no readable one.
 func (p *properties) amount() (sum event.Money) {
-	for _, name := range [...]int{revenue, total} {
-		if amount, ok := p[name].Money(); ok {
+	for _, v := range [...]event.Value{p.revenue, p.total} {
+		if amount, ok := v.Money(); ok {
 			return amount
 		}
 	}
-	for product := range p[products].Items {
+	for product := range p.products.Items {
 		fields, _ := product.Object()
 		line := read(fields)
 		if amount, ok := line.line(); ok {
@@ -53,21 +65,21 @@ func (p *properties) amount() (sum event.Money) {
 
 // line is what one product costs altogether.
 func (p *properties) line() (event.Money, bool) {
-	each, ok := p[price].Money()
+	each, ok := p.price.Money()
 	if !ok {
 		return 0, false
 	}
-	if p[quantity].Null() {
+	if p.quantity.Null() {
 		return each, true
 	}
-	many, ok := p[quantity].Money() // "how many", with the same four decimals
+	many, ok := p.quantity.Money() // "how many", with the same four decimals
 	return times(each, many), ok
 }
 
 // worth is what any other event says that it is about: nothing, where it says nothing readable.
 func (p *properties) worth() event.Money {
-	for _, name := range [...]int{revenue, total, value} {
-		if amount, ok := p[name].Money(); ok {
+	for _, v := range [...]event.Value{p.revenue, p.total, p.value} {
+		if amount, ok := v.Money(); ok {
 			return max(amount, 0)
 		}
 	}
@@ -77,10 +89,10 @@ func (p *properties) worth() event.Money {
 
 // product is the id of the product that an event is about; empty: it names none.
 func (p *properties) product() []byte {
-	if id := content(p[productID]); len(id) > 0 {
+	if id := content(p.productID); len(id) > 0 {
 		return id
 	}
-	return content(p[sku])
+	return content(p.sku)
 }
 
 // discounted tells whether an order was made at a discount: it, or one of its products, has a coupon or a discount.
@@ -88,7 +100,7 @@ func (p *properties) discounted() bool {
 	if p.reduced() {
 		return true
 	}
-	for product := range p[products].Items {
+	for product := range p.products.Items {
 		fields, _ := product.Object()
 		if line := read(fields); line.reduced() {
 			return true
@@ -98,8 +110,8 @@ func (p *properties) discounted() bool {
 }
 
 func (p *properties) reduced() bool {
-	off, _ := p[discount].Money()
-	return off > 0 || len(content(p[coupon])) > 0
+	off, _ := p.discount.Money()
+	return off > 0 || len(content(p.coupon)) > 0
 }
 
 // content is a text's own bytes, or a number's; nothing for whatever else there may be. They are not to be kept.

@@ -88,12 +88,12 @@ func keepWorth(p *profile.Profile, e *event.Event, said *properties) event.Money
 	switch e.Name {
 	case event.OrderCompleted:
 		amount := max(said.amount(), 0)
-		p.Order(e.Occurred, amount, string(content(said[currency])))
+		p.Order(e.Occurred, amount, string(content(said.currency)))
 		return amount
 	case event.OrderRefunded:
 		amount := said.amount()
 		amount = max(amount, -amount)
-		p.Orders.Returned(e.Occurred, amount, string(content(said[currency])))
+		p.Orders.Returned(e.Occurred, amount, string(content(said.currency)))
 		return amount
 	}
 	return said.worth()
