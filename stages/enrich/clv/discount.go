@@ -1,5 +1,7 @@
 package clv
 
+import "attune/stages/enrich/portable"
+
 // nodes is the number of points at which a discounted value reads the expectation: the horizon and the nodes of
 // Gauss and Legendre's rule inside it.
 const nodes = 6
@@ -15,6 +17,9 @@ const nodes = 6
 func (f future) discounted(t, d float64) float64 {
 	if t <= 0 {
 		return 0
+	}
+	if d == 0 {
+		return f.expected(t)
 	}
 	// Nodes and half weights of Gauss-Legendre on (0, 1).
 	x := [nodes - 1]float64{0.04691007703066800, 0.23076534494715845, 0.5, 0.76923465505284155, 0.95308992296933200}
@@ -43,11 +48,11 @@ func (f future) discounted(t, d float64) float64 {
 	}
 
 	all := n[nodes-1]
-	late := float64(exp(-float64(d*t)) * all)
+	late := float64(portable.Exp(-float64(d*t)) * all)
 	v := late
 	for i := range nodes - 1 {
 		ds := float64(float64(2*t*x[i]) * w[i]) // ds = 2 t v dv
-		v += float64(float64(d*ds) * float64(exp(-float64(d*at[i]))*n[i]))
+		v += float64(float64(d*ds) * float64(portable.Exp(-float64(d*at[i]))*n[i]))
 	}
 	return clamp(v, late, all)
 }

@@ -11,10 +11,10 @@ func ExampleModel() {
 	model := clv.CDNOW()
 	p := clv.Purchases{Repeats: 2, LastWeek: 30.43, AgeWeeks: 38.86, MeanSpend: 22.35}
 	fmt.Printf("alive: %.3f\n", model.Alive(p))
-	fmt.Printf("purchases in the next 39 weeks: %.3f\n", model.Expected(p, 39))
+	fmt.Printf("purchases in the next 39 weeks: %.3f\n", model.Counts.Expected(p, 39))
 	fmt.Printf("worth in the next 52 weeks: $%.2f\n", model.Value(p, 52))
 	// Output:
-	// alive: 0.727
-	// purchases in the next 39 weeks: 1.226
-	// worth in the next 52 weeks: $38.44
+	// alive: 0.706
+	// purchases in the next 39 weeks: 1.263
+	// worth in the next 52 weeks: $39.39
 }

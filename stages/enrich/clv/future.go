@@ -1,12 +1,18 @@
 package clv
 
+import (
+	"math"
+
+	"attune/stages/enrich/portable"
+)
+
 // future describes a customer who is alive: the rate of purchases is gamma distributed (shape k, rate scale), the
 // chance to leave after each purchase beta distributed (a, b). BG/NBD and MBG/NBD differ only in b.
 type future struct{ k, scale, a, b float64 }
 
 // any is the probability of at least one purchase within t weeks.
 func (f future) any(t float64) float64 {
-	return -expm1(-float64(f.k * log1p(t/f.scale)))
+	return -portable.Expm1(-float64(f.k * portable.Log1p(t/f.scale)))
 }
 
 // seriesLimit is the argument beyond which the series of expected needs too many terms: the horizon is then more
@@ -38,14 +44,17 @@ func (f future) expected(t float64) float64 {
 //	c * (1-(1-z)^e)/e - (1-z)^e * sum
 func (f future) fromSeries(t, sum, size float64) (float64, bool) {
 	e := f.a - 1
-	ln := -log1p(t / f.scale) // ln(1-z)
+	ln := -portable.Log1p(t / f.scale) // ln(1-z)
 	power := float64(e * ln)
 	first := -ln
 	if e != 0 {
-		first = -expm1(power) / e
+		first = -portable.Expm1(power) / e
 	}
 	first = float64(first * (f.a + f.b - 1))
-	scale := exp(power)
+	if abs(power) > 600 { // the exponential's bounds are near
+		return 0, false
+	}
+	scale := portable.Exp(power)
 	v := first - float64(scale*sum)
 
 	// The terms above are right to some units of their last digit; what they lose against each other is compared
@@ -83,16 +92,18 @@ func (f future) series(z float64) (sum, size float64, ok bool) {
 	return 0, 0, false
 }
 
-// seriesAt is series for several z, the largest last. All share their coefficients, so that one more costs little.
+// seriesAt is series for several z in rising order. All share their coefficients, so that one more costs little, and a
+// smaller one is done earlier.
 func (f future) seriesAt(z *[nodes]float64) (sum, size [nodes]float64, ok bool) {
 	c := f.a + f.b - 1
 	p := c - f.k
 	power := *z
 	coefficient := p
+	open := 0 // the first that is not done
 	for n := 1.0; n <= maxTerms; {
 		var ratio float64
 		for range termsAtOnce {
-			for i := range z {
+			for i := open; i < nodes; i++ {
 				term := float64(coefficient * power[i])
 				sum[i] += term
 				size[i] += abs(term)
@@ -102,9 +113,10 @@ func (f future) seriesAt(z *[nodes]float64) (sum, size [nodes]float64, ok bool) 
 			coefficient *= ratio
 			n++
 		}
-		const last = nodes - 1
-		if settled(abs(float64(coefficient*power[last])), abs(float64(ratio*z[last])), z[last], size[last]) {
-			return sum, size, true
+		for settled(abs(float64(coefficient*power[open])), abs(float64(ratio*z[open])), z[open], size[open]) {
+			if open++; open == nodes {
+				return sum, size, true
+			}
 		}
 	}
 	return sum, size, false
@@ -124,31 +136,59 @@ func settled(term, ratio, z, size float64) bool {
 	return ratio < 1 && term <= float64(float64(2e-14*(1-ratio))*size)
 }
 
-// integral is the same expectation as the mean of (1-(1+pt/scale)^-k)/p over the beta distribution of p, by the
-// trapezoidal rule in s = logit(p), which converges exponentially. Both tails end as geometric series.
+// integral is the same expectation as the mean of (1-(1+pt/scale)^-k)/p over the chance to leave.
 func (f future) integral(t float64) float64 {
 	u := t / f.scale
-	step := 0.5 * sqrt(1/f.a+1/f.b)
+	return f.bounded(f.mean(u, func(p float64) float64 {
+		return -portable.Expm1(-float64(f.k*portable.Log1p(float64(p*u)))) / p
+	}), t)
+}
+
+// pairs is the mean of N(N-1) for the number N of purchases within t weeks. With u = t/scale it is twice the mean over the
+// chance to leave of
+//
+//	(1-p) [1 - (1+pu)^-k - k pu (1+pu)^-(k+1)] / p^2
+//
+// which is q S'(q) for S = (1-e^(-p rate t))/p, the sum of q^(n-1) P(at least n purchases if nobody left), q = 1-p.
+func (f future) pairs(t float64) float64 {
+	u := t / f.scale
+	return 2 * f.mean(u, func(p float64) float64 {
+		pu := float64(p * u)
+		ln := portable.Log1p(pu)
+		v := -portable.Expm1(-float64(f.k*ln)) - float64(float64(f.k*pu)*portable.Exp(-float64((f.k+1)*ln)))
+		square := v / p / p
+		if (f.k+2)*pu < 1e-5 { // the terms above would cancel
+			square = float64(float64(f.k*(f.k+1)/2*u*u) * (1 - float64((f.k+2)*pu*2/3)))
+		}
+		return float64((1 - p) * square)
+	})
+}
+
+// mean is that of g over the beta distribution of p, the chance to leave, by the trapezoidal rule in s = logit(p), which
+// converges exponentially where g is positive and smooth. Both tails end as geometric series: g no longer changes where
+// (k+1) p u is nothing beside 1.
+func (f future) mean(u float64, g func(p float64) float64) float64 {
+	step := 0.5 * math.Sqrt(1/f.a+1/f.b) // exact by IEEE 754 and so the same on every platform
 	if step > 0.2 {
 		step = 0.2
 	}
-	mode := log(f.a / f.b)
+	mode := portable.Log(f.a / f.b)
 	top := f.weight(mode)
 
 	var weights, sum float64
 	add := func(s float64) (w, wg float64) {
-		w = exp(f.weight(s) - top)
-		g := f.bought(u, s)
-		return w, float64(w * g)
+		w = portable.Exp(f.weight(s) - top)
+		wg = float64(w * g(portable.Logistic(s)))
+		weights += w
+		sum += wg
+		return w, wg
 	}
-	weights, sum = add(mode)
+	add(mode)
 	for j := 1.0; j < 1e5; j++ { // to the right, where p goes to 1
 		s := mode + float64(j*step)
 		w, wg := add(s)
-		weights += w
-		sum += wg
 		if s > 40 {
-			tail := 1/-expm1(-float64(f.b*step)) - 1
+			tail := 1/-portable.Expm1(-float64(f.b*step)) - 1
 			weights += float64(w * tail)
 			sum += float64(wg * tail)
 			break
@@ -160,10 +200,8 @@ func (f future) integral(t float64) float64 {
 	for j := 1.0; j < 1e5; j++ { // to the left, where p goes to 0
 		s := mode - float64(j*step)
 		w, wg := add(s)
-		weights += w
-		sum += wg
-		if s < -40 && float64((f.k+1)*u*exp(s)) < 1e-17 {
-			tail := 1/-expm1(-float64(f.a*step)) - 1
+		if s < -40 && float64((f.k+1)*u*portable.Exp(s)) < 1e-17 {
+			tail := 1/-portable.Expm1(-float64(f.a*step)) - 1
 			weights += float64(w * tail)
 			sum += float64(wg * tail)
 			break
@@ -172,28 +210,17 @@ func (f future) integral(t float64) float64 {
 			break
 		}
 	}
-	return f.bounded(sum/weights, t)
+	return sum / weights
 }
 
 // weight is the logarithm of p^a (1-p)^b at p = 1/(1+e^-s).
 func (f future) weight(s float64) float64 {
 	if s < 0 {
-		l := log1p(exp(s))
+		l := portable.Log1p(portable.Exp(s))
 		return float64(f.a*(s-l)) - float64(f.b*l)
 	}
-	l := log1p(exp(-s))
+	l := portable.Log1p(portable.Exp(-s))
 	return -float64(f.a*l) - float64(f.b*(s+l))
-}
-
-// bought is (1-(1+pu)^-k)/p, the mean number of purchases of a customer whose chance to leave is p = 1/(1+e^-s).
-func (f future) bought(u, s float64) float64 {
-	var p float64
-	if s < 0 {
-		p = exp(s) / (1 + exp(s))
-	} else {
-		p = 1 / (1 + exp(-s))
-	}
-	return -expm1(-float64(f.k*log1p(float64(p*u)))) / p
 }
 
 // bounded keeps v between 0 and what a customer who can't leave would buy.

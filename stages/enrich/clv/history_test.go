@@ -87,7 +87,7 @@ func TestHistoryOfCDNOW(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal := 0
-	model, total := CDNOW(), 0.0
+	model, total := published, 0.0
 	for _, row := range rows[1:] {
 		var want [4]float64
 		for i := range want {

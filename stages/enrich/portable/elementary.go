@@ -1,10 +1,10 @@
-package clv
+// Package portable has the exponential and the logarithm with the same bits on every platform. Those of math have assembly
+// on some processors and may be compiled with fused multiply-add on others, so that the last digit differs; what decides
+// about customers must not. Every product that meets a sum is rounded by a float64 conversion, which the Go specification
+// guarantees to prevent fusing. Errors stay within a few units in the last place.
+package portable
 
 import "math"
-
-// The functions of this file replace those of math, whose results depend on the platform: some have assembly, the
-// others may be compiled with fused multiply-add. Every product that meets a sum is rounded by a float64 conversion,
-// which the Go specification guarantees to prevent fusing. Errors stay within a few units in the last place.
 
 const (
 	ln2Hi = 6.93147180369123816490e-01 // ln 2 in two parts; the first ends in 32 zero bits, so k*ln2Hi is exact
@@ -14,8 +14,8 @@ const (
 	expMax = 700
 )
 
-// exp is e^x; x beyond ±700 is taken as ±700.
-func exp(x float64) float64 {
+// Exp is e^x; x beyond ±700 is taken as ±700.
+func Exp(x float64) float64 {
 	if x > expMax {
 		x = expMax
 	}
@@ -49,8 +49,8 @@ func exp(x float64) float64 {
 	return s * math.Float64frombits(uint64(k+1023)<<52)
 }
 
-// log is the natural logarithm of a positive, normal number.
-func log(x float64) float64 {
+// Log is the natural logarithm of a positive, normal number.
+func Log(x float64) float64 {
 	bits := math.Float64bits(x)
 	k := int64(bits>>52) - 1023
 	m := math.Float64frombits(bits&(1<<52-1) | 1023<<52)
@@ -78,19 +78,19 @@ func log(x float64) float64 {
 	return float64(f*ln2Hi) + (p + float64(f*ln2Lo))
 }
 
-// log1p is log(1+x) for x >= 0, exact for small x (Kahan's correction of the rounded sum).
-func log1p(x float64) float64 {
+// Log1p is Log(1+x) for x >= 0, exact for small x (Kahan's correction of the rounded sum).
+func Log1p(x float64) float64 {
 	u := 1 + x
 	if u == 1 {
 		return x
 	}
-	return log(u) + (x-(u-1))/u
+	return Log(u) + (x-(u-1))/u
 }
 
-// expm1 is e^x - 1, exact for small x.
-func expm1(x float64) float64 {
+// Expm1 is e^x - 1, exact for small x.
+func Expm1(x float64) float64 {
 	if x > 0.4 || x < -0.4 {
-		return exp(x) - 1
+		return Exp(x) - 1
 	}
 	// Taylor's series for |x| <= 0.4; the first term left out is below 1e-20 of the sum.
 	s := 1.0 / 1307674368000
@@ -110,3 +110,6 @@ func expm1(x float64) float64 {
 	s = 1 + float64(s*x)
 	return s * x
 }
+
+// Logistic is 1/(1+e^-x), the probability whose log odds are x.
+func Logistic(x float64) float64 { return 1 / (1 + Exp(-x)) }
