@@ -39,6 +39,7 @@ type commands struct {
 	Status     statusCommand     `cmd:"" help:"Show who works on what, what waits, and for how long."`
 	Deadletter deadletterCommand `cmd:"" name:"deadletter" help:"Look at what could not be used, and try it again."`
 	Replay     replayCommand     `cmd:"" help:"Run the log again, and compare with what was recorded."`
+	Model      modelCommand      `cmd:"" help:"Fit a model to a file of your own, and see what it is worth there."`
 	SQL        sqlCommand        `cmd:"" name:"sql" help:"Run a query against ClickHouse."`
 	Config     configCommand     `cmd:"" help:"Show the effective configuration and where each value comes from."`
 	Version    versionCommand    `cmd:"" help:"Show the version."`
