@@ -14,7 +14,8 @@ import (
 
 // modelCommand fits models to a file of one's own, to check what they are worth there. Nothing is put in force.
 type modelCommand struct {
-	Fit modelFitCommand `cmd:"" help:"Fit a model of purchases or spend to a CSV of purchases; prints JSON."`
+	Fit        modelFitCommand        `cmd:"" help:"Fit a model of purchases or spend to a CSV of purchases; prints JSON."`
+	Propensity modelPropensityCommand `cmd:"" help:"Cross-validate the propensity model on a CSV with a yes-or-no column; prints JSON."`
 }
 
 // csvTable is a CSV file whose first line names the columns.

@@ -111,3 +111,41 @@ func TestModelFitReadsWhatThereIs(t *testing.T) {
 		t.Errorf("got %s", refunded)
 	}
 }
+
+func TestModelPropensity(t *testing.T) {
+	var text strings.Builder
+	text.WriteString("colour,Bought,size\n")
+	for i := range 400 {
+		colour, bought := []string{"red", "blue"}[i%2], "no"
+		if i%2 == 0 && i%6 != 0 || i%22 == 1 {
+			bought = "YES"
+		}
+		fmt.Fprintf(&text, "%s,%s,%d\n", colour, bought, i%7)
+	}
+	var got struct {
+		Rows, Positives, Folds int
+		AUC                    float64
+		LogLoss                float64 `json:"log_loss"`
+		ECE                    float64
+	}
+	said := printed(t, text.String(), "model", "propensity", "-", "--label", "bought", "--folds", "4")
+	if err := json.Unmarshal(said, &got); err != nil {
+		t.Fatalf("%s\n%v", said, err)
+	}
+	if got.Rows != 400 || got.Folds != 4 || got.AUC < 0.75 || got.LogLoss <= 0 || got.LogLoss > 0.6 {
+		t.Errorf("got %s", said)
+	}
+	for _, c := range []struct{ text, args, says string }{
+		{"a,b\n1,2\n", "--label c", `no column "c"`},
+		{"a,b\n1,2\n", "--label b", `-:2:3: b is "2": want true or false`},
+		{"a,b\n1,1\n", "--label b", "--folds 5"},
+		{"a,b\n" + strings.Repeat("1,1\n", 100), "--label b", "all labels are the same"},
+		{"a,b\n" + strings.Repeat("1,1\n2,0\n", 10), "--label b", "too few rows"},
+	} {
+		var out, errs bytes.Buffer
+		args := append([]string{"model", "propensity", "-"}, strings.Fields(c.args)...)
+		if code := run(t.Context(), args, streams{in: strings.NewReader(c.text), out: &out, err: &errs}); code != exitFailed || !strings.Contains(errs.String(), c.says) {
+			t.Errorf("exit code %d: %s\nwant %q", code, errs.String(), c.says)
+		}
+	}
+}
