@@ -29,8 +29,6 @@ type Column struct {
 
 func (c *Column) bins() int { return len(c.Coarse) }
 
-func (c *Column) coarse() int { return slices.Max(c.Coarse) + 1 }
-
 // bin is the value's. A value of the wrong kind is missing.
 func (c *Column) bin(v Value) int {
 	if c.Values != nil {

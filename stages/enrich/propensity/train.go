@@ -136,8 +136,7 @@ const crossCost = 1.2
 // calibrate finds Slope and Shift on rows that were not learned from, and how far models differ that saw other rows.
 func (m *Model) calibrate(names []string, examples []Example) {
 	fold := Folds(examples, folds)
-	odds := make([]float64, len(examples))
-	var sum, square, inner []float64 = make([]float64, len(examples)), make([]float64, len(examples)), make([]float64, len(examples))
+	odds, sum, square := make([]float64, len(examples)), make([]float64, len(examples)), make([]float64, len(examples))
 	for k := range folds {
 		var rest []Example
 		for i, e := range examples {
@@ -158,8 +157,8 @@ func (m *Model) calibrate(names []string, examples []Example) {
 	// The jackknife's variance of a score, on the average, sets the scale of the sums of the weights' variances.
 	var differs, said float64
 	for i, e := range examples {
-		_, inner[i] = m.sum(e.Row)
-		said += inner[i]
+		_, variance := m.sum(e.Row)
+		said += variance
 		differs += (folds - 1.0) / folds * (square[i] - sum[i]*sum[i]/folds)
 	}
 	m.Spread = max(differs/said, 0)
