@@ -68,7 +68,7 @@ func (c *check) allSegments() {
 			}
 			continue
 		}
-		_, err := c.compiler.Compile(s.When)
+		_, err := c.compiler.Compile(s.When, rule.WithOtherSegments(c.segments))
 		c.rule(doc, "when", s.When, err)
 	}
 }

@@ -106,7 +106,7 @@ func (c *Chain) runOwed(p *profile.Profile, now event.Instant, position uint64, 
 }
 
 func (c *Chain) step(p *profile.Profile, e *event.Event, position uint64) *Step {
-	return &Step{Now: p.Now, Event: e, Profile: p, Position: position, Version: c.Version, Definitions: c.Definitions}
+	return &Step{Now: p.Now, Event: e, Profile: p, Before: profile.Remember(p, e), Position: position, Version: c.Version, Definitions: c.Definitions}
 }
 
 func (r *Result) take(s *Step) {

@@ -27,6 +27,8 @@ type Step struct {
 	// records never get here.
 	Event   *event.Event
 	Profile *profile.Profile
+	// Before is what the profile was before the step.
+	Before profile.Before
 	// Position is the log sequence of the record that is being worked on.
 	Position uint64
 	// Version and Definitions are the number and the hash of the definitions in force.

@@ -63,7 +63,11 @@ func Encode(p *Profile) []byte {
 		b = appendEntry(b, 19, appendChange(inner[:0], &p.Cart[i]))
 	}
 	b = appendBytes(b, 20, appendInt(appendText(inner[:0], 1, p.Zone.Name), 2, p.Zone.At))
-	return appendBytes(b, 21, appendStanding(inner[:0], &p.Standing))
+	b = appendBytes(b, 21, appendStanding(inner[:0], &p.Standing))
+	for _, id := range sortedKeys(ids[:0], p.Kept) {
+		b = appendEntry(b, 40, appendKept(inner[:0], id, p.Kept[id]))
+	}
+	return appendInt(b, 41, p.SegmentsDue)
 }
 
 // appendActivity writes the last time by its distance from the first, which is short.

@@ -20,6 +20,9 @@ func Decode(data []byte) (*Profile, error) {
 	if p.ID == "" {
 		return nil, errNoID
 	}
+	if p.SegmentsDue == 0 { // written before there was one
+		p.SegmentsDue = p.EarliestUntil()
+	}
 	return p, nil
 }
 
@@ -177,6 +180,10 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 		return readFields(w.part, p.Zone.field)
 	case 21:
 		return readFields(w.part, p.Standing.field)
+	case 40:
+		return readKept(&p.Kept, w.part)
+	case 41:
+		p.SegmentsDue = w.instant()
 	}
 	return nil
 }

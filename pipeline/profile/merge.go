@@ -41,10 +41,11 @@ func Merge(winner, loser *Profile) {
 	w.settleCart()
 	w.Zone = laterZone(w.Zone, l.Zone)
 	w.Windows = mergeWindows(w.Windows, l.Windows)
+	w.Kept = mergeKept(w.Kept, l.Kept)
 	w.Segments = mergeSegments(w.Segments, l.Segments)
 	w.Waits = mergeWaits(w.Waits, l.Waits)
 	w.Sends = mergeSends(w.Sends, l.Sends)
-	w.Definitions = 0
+	w.Definitions, w.SegmentsDue = 0, w.EarliestUntil()
 	w.Scores, w.Standing = Scores{}, Standing{}
 	if w.Orders.Count > 0 {
 		w.Scores.Next, w.Standing.Until = w.Now, w.Now

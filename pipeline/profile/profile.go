@@ -62,8 +62,12 @@ type Profile struct {
 	// Windows holds, per leaf of a rule, the newest times at which it was true, newest first, as many as the
 	// rule's threshold needs.
 	Windows map[uint64][]event.Instant
+	// Kept holds, per leaf of a rule, what it needs beside times.
+	Kept map[uint64]*Kept
 	// Segments holds the membership in each segment that is, was or will by itself become true.
 	Segments map[string]Membership
+	// SegmentsDue is no later than the earliest Until of Segments; zero: none has one.
+	SegmentsDue event.Instant
 	// Definitions is the version of the definitions by which Segments was last computed.
 	Definitions uint64
 

@@ -52,7 +52,7 @@ func leanings(t *rapid.T, p *profile.Profile) {
 func profiles() *rapid.Generator[*profile.Profile] {
 	at, money := instants(), amounts()
 	return rapid.Custom(func(t *rapid.T) *profile.Profile {
-		return &profile.Profile{
+		p := &profile.Profile{
 			ID: rapid.StringN(1, 8, -1).Draw(t, "id"), Now: at.Draw(t, "now"), Applied: rapid.Uint64().Draw(t, "applied"),
 			First: at.Draw(t, "first"), Last: at.Draw(t, "last"),
 			Traits: rapid.MapOfN(names(), rapid.Custom(func(t *rapid.T) profile.Trait {
@@ -112,7 +112,17 @@ func profiles() *rapid.Generator[*profile.Profile] {
 				return profile.Send{Decision: names().Draw(t, "decision"), Campaign: names().Draw(t, "campaign"), At: at.Draw(t, "at")}
 			}), 0, 3).Draw(t, "sends"),
 			Armed: at.Draw(t, "armed"),
+			Kept: rapid.MapOfN(rapid.Uint64(), rapid.Custom(func(t *rapid.T) *profile.Kept {
+				return &profile.Kept{
+					Entries: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Entry {
+						return profile.Entry{At: at.Draw(t, "at"), Number: rapid.Int64().Draw(t, "number"), Value: objects().Draw(t, "value")}
+					}), 0, 3).Draw(t, "entries"),
+					Count: rapid.Uint64().Draw(t, "count"), Sum: profile.Sum{High: rapid.Int64().Draw(t, "high"), Low: rapid.Uint64().Draw(t, "low")},
+				}
+			}), 0, 3).Draw(t, "kept"),
 		}
+		p.SegmentsDue = p.EarliestUntil()
+		return p
 	})
 }
 
@@ -198,6 +208,8 @@ func TestDecodeRefusesRubbish(t *testing.T) {
 		"cut short":            {0x0a, 0x05, 'p'},
 		"an endless number":    {0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
 		"half an entry":        {0x32, 0x02, 0x0a, 0x09},
+		"kept state of later":  {0xc2, 0x02, 0x09, 1, 2, 3, 4, 5, 6, 7, 8, 0x02},
+		"half an entry kept":   {0xc2, 0x02, 0x0c, 1, 2, 3, 4, 5, 6, 7, 8, 0x01, 0x22, 0x01, 0x80},
 		"a window without id":  {0x5a, 0x01, 0x00},
 		"a day without amount": {0x4a, 0x03, 0x3a, 0x01, 0x02},
 		"an end of a group":    {0x0c},

@@ -1,277 +1,257 @@
 package rule
 
 import (
-	"maps"
-	"slices"
-	"strings"
+	"math"
+	"regexp"
+	"strconv"
+	"time"
 
 	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/types"
+
+	"attune/pipeline/event"
 )
 
-// operand is one side of a comparison: exactly one of its parts is set.
-type operand struct {
-	constant *constant
-	number   *number
-	value    *value
-	count    *Leaf
-	name     bool // event.name
+// maxPattern bounds a regular expression, in bytes.
+const maxPattern = 256
 
-	what    string // for messages
-	example string
-}
-
-// operand reads one side of a comparison; nil after a mistake.
-func (t *translator) operand(e ast.Expr) *operand {
-	switch e.Kind() {
-	case ast.LiteralKind:
-		if c := t.constant(e); c != nil {
-			return &operand{constant: c, what: "a constant"}
-		}
-		hint := "compare with a string, a number or a boolean"
-		if _, null := e.AsLiteral().(types.Null); null {
-			hint = `write has_trait("name") or has_property("name")`
-		}
-		t.fail(e, hint, "this constant can't be compared")
-		return nil
-	case ast.CallKind:
-		if e.AsCall().IsMemberFunction() {
-			break
-		}
-		return t.callOperand(e, e.AsCall())
-	case ast.IdentKind, ast.SelectKind:
-		return t.variable(e)
-	}
-	if e.Kind() == ast.ListKind || e.Kind() == ast.MapKind {
-		t.fail(e, `for one of several write: trait("plan") in ["pro", "team"]`, "a list or map can't be compared")
-		return nil
-	}
-	t.boolean(e, 1) // says what is wrong with it
-	return nil
-}
-
-func (t *translator) callOperand(e ast.Expr, call ast.CallExpr) *operand {
-	name := call.FunctionName()
-	switch name {
-	case "count":
-		leaf := t.leaf(e, call)
-		if leaf == nil {
-			return nil
-		}
-		return &operand{count: leaf, what: "count(…)", example: t.calls[name]}
-	case "total":
-		event, ok := t.word1(e, call, "an event's name")
-		if !ok {
-			return nil
-		}
-		t.reads.Events = append(t.reads.Events, event)
-		return &operand{number: &number{kind: totalOf, name: event}, what: "total(…)", example: t.calls[name]}
-	case "trait":
-		path, ok := t.word1(e, call, "a trait's name")
-		if !ok {
-			return nil
-		}
-		t.reads.Traits = true
-		return &operand{value: &value{trait: true, path: path}, what: "trait(…)", example: t.calls[name]}
-	case "property":
-		path, ok := t.word1(e, call, "a property's name")
-		if !ok || !t.needEvent(e) {
-			return nil
-		}
-		return &operand{value: &value{path: path}, what: "property(…)", example: t.calls[name]}
-	case "did", "ever", "consent", "has_trait", "has_property", "in_segment":
-		t.fail(e, "write it alone, or with ! for not", "%s(…) is true or false already and can't be compared", name)
-		return nil
-	}
-	t.refuse(e)
-	return nil
-}
-
-// variable reads customer.… and event.….
-func (t *translator) variable(e ast.Expr) *operand {
-	path, ok := dotted(e)
-	if !ok {
-		t.fail(e, languageHint, "this field is unknown")
-		return nil
-	}
-	root, rest, _ := strings.Cut(path, ".")
-	switch {
-	case root == "customer":
-		numbers := customerNumbers()
-		kind, known := numbers[rest]
-		if !known {
-			names := slices.Sorted(maps.Keys(numbers))
-			t.fail(e, nearest(rest, names, "customer has: "+strings.Join(names, ", ")), "%s is unknown", path)
-			return nil
-		}
-		if kind == scoreCLV || kind == scoreAlive {
-			t.reads.Scores = true
-		} else {
-			t.reads.Orders = true
-		}
-		return &operand{number: &number{kind: kind, name: path}, what: path, example: path + " > 20"}
-	case path == "event.name":
-		if !t.needEvent(e) {
-			return nil
-		}
-		return &operand{name: true, what: path, example: path + ` == "Product Added"`}
-	case path == "event" || path == "event.properties":
-		t.fail(e, "write event.name, or event.properties.price for the property price", "%s is no value", path)
-		return nil
-	case root == "event":
-		name, isProperty := strings.CutPrefix(rest, "properties.")
-		if !isProperty {
-			t.fail(e, "event has: name, properties.…", "%s is unknown", path)
-			return nil
-		}
-		if !t.needEvent(e) {
-			return nil
-		}
-		return &operand{value: &value{path: name}, what: path, example: path + ` == "value"`}
-	}
-	hint := nearest(root, []string{"customer", "event"}, "")
-	if hint == "" {
-		hint = "a string stands in quotes; " + languageHint
-	}
-	t.fail(e, hint, "the name %s is unknown", root)
-	return nil
-}
-
-// dotted is the text of a.b.c.
-func dotted(e ast.Expr) (string, bool) {
-	switch e.Kind() {
-	case ast.IdentKind:
-		return e.AsIdent(), true
-	case ast.SelectKind:
-		s := e.AsSelect()
-		path, ok := dotted(s.Operand())
-		return path + "." + s.FieldName(), ok && !s.IsTestOnly()
-	}
-	return "", false
-}
-
-func (t *translator) comparison(e ast.Expr, rel relation, args []ast.Expr) node {
+func (t *translator) comparison(e ast.Expr, rel relation, args []ast.Expr) *node {
 	left, right := t.operand(args[0]), t.operand(args[1])
 	if left == nil || right == nil {
 		return nil
 	}
-	if left.constant != nil && right.constant == nil {
+	if (left.kind == aConstant || left.kind == aDate) && right.kind != aConstant && right.kind != aDate {
 		left, right, rel = right, left, rel.mirrored()
 	}
-	c := right.constant
 	switch {
-	case left.constant != nil:
+	case left.kind == aConstant || left.kind == aDate:
 		t.fail(e, "compare with something of the customer", "two constants always compare the same")
 		return nil
-	case left.number != nil && right.number != nil:
-		return &compared{relation: rel, left: *left.number, right: *right.number}
-	case c == nil:
+	case left.kind == aCustomerNumber && right.kind == aCustomerNumber:
+		return ask(&atom{kind: compared, relation: rel, left: *left.number, right: *right.number})
+	case right.kind == aDate:
+		return t.withDate(e, left, rel, right.date)
+	case right.kind != aConstant:
 		t.fail(e, "compare each with a constant", "%s and %s can't be compared with each other", left.what, right.what)
 		return nil
-	case left.count != nil:
-		return t.count(e, left.count, rel, c)
-	case left.number != nil:
+	}
+	c := right.constant
+	switch left.kind {
+	case aCount:
+		return t.thresholds(e, left.leaf, rel, c)
+	case aSum:
+		return t.sum(e, left, rel, c)
+	case aMinimum:
+		return t.minimum(e, left, rel, c)
+	case aSpan:
+		return t.passed(e, left, rel, c)
+	case aMoment:
+		t.fail(e, `write `+left.example+`, or compare with date("2026-11-27")`, "%s is a moment and can't be compared with %s", left.what, c)
+		return nil
+	case aCustomerNumber:
 		if c.kind != aNumber {
 			t.fail(e, left.example, "%s is a number and can't be compared with %s", left.what, c)
 			return nil
 		}
-		return &compared{relation: rel, left: *left.number, right: number{fixed: c.number}}
-	case rel == equal || rel == unequal:
-		var n node
-		if left.name {
-			if c.kind != aString {
-				t.fail(e, left.example, "%s is a string and can't be compared with %s", left.what, c)
-				return nil
-			}
-			n = named{*c}
-		} else {
-			n = equalsOne{value: *left.value, want: []constant{*c}}
+		return ask(&atom{kind: compared, relation: rel, left: *left.number, right: number{fixed: c.number}})
+	}
+	return t.value(e, left, rel, c)
+}
+
+// value compares a trait, a property or what an event carried with a constant.
+func (t *translator) value(e ast.Expr, left *operand, rel relation, c *constant) *node {
+	a := left.atom
+	if rel == equal || rel == unequal {
+		if a.kind == triggerNamed && c.kind != aString {
+			t.fail(e, left.example, "%s is a string and can't be compared with %s", left.what, c)
+			return nil
 		}
+		a.test = test{op: is, want: []constant{*c}}
 		if rel == unequal {
-			return not{n}
+			return negation(ask(&a))
 		}
-		return n
-	case c.kind != aNumber || left.name:
+		return ask(&a)
+	}
+	if c.kind != aNumber || a.kind == triggerNamed {
 		t.fail(e, "strings and booleans compare with ==, != and in", "%s has no order with %s", left.what, c)
 		return nil
 	}
-	return &measured{relation: rel, value: *left.value, limit: c.number}
+	a.test = test{op: rel.ordered(), limit: c.number}
+	return ask(&a)
 }
 
-// count turns a comparison into thresholds, so that only so many times need to be kept.
-func (t *translator) count(e ast.Expr, leaf *Leaf, rel relation, c *constant) node {
-	if c.kind != aNumber || c.number != float64(int(c.number)) {
-		t.fail(e, t.calls["count"], "count(…) is compared with a whole number, not with %s", c)
+func (t *translator) withDate(e ast.Expr, left *operand, rel relation, date event.Instant) *node {
+	if left.kind != aMoment && left.moment.name == "" {
+		t.fail(e, `write trait("renews_at") < date("2026-11-27")`, "%s is no moment and can't be compared with a date", left.what)
 		return nil
 	}
-	if c.number >= MaxCount {
-		t.fail(e, "use total(…) for counts of all time", "count(…) is compared with less than %d", MaxCount)
+	if rel == equal || rel == unequal {
+		t.fail(e, "compare with < <= > >=", "%s is a moment: it is before or after, and equal for a millisecond only", left.what)
 		return nil
 	}
-	n := int(c.number)
-	constantly := func(what string) node {
-		t.fail(e, "a count is 0 or more", "count(…) %s %d is always %s", rel, n, what)
+	return ask(&atom{kind: dated, relation: rel, moment: left.moment, span: date})
+}
+
+// passed compares the time since or until a moment.
+func (t *translator) passed(e ast.Expr, left *operand, rel relation, c *constant) *node {
+	if c.kind != aString {
+		t.fail(e, left.example, `%s is compared with a time such as "30d"`, left.what)
 		return nil
 	}
-	switch {
-	case n < 0 && (rel == equal || rel == less || rel == lessOrEqual), n == 0 && rel == less:
-		return constantly("false")
-	case n < 0, n == 0 && rel == greaterOrEqual:
-		return constantly("true")
+	d, err := ParseWindow(c.text)
+	if err != nil {
+		t.fail(e, windowHint, "%q is no time that passes", c.text)
+		return nil
+	}
+	if rel == equal || rel == unequal {
+		t.fail(e, "compare with < <= > >=", "%s is equal to a time for a millisecond only", left.what)
+		return nil
+	}
+	a := left.atom
+	a.relation, a.span = rel, event.Instant(d/time.Millisecond)
+	return ask(&a)
+}
+
+// amount reads a constant that amounts are compared with.
+func (t *translator) amount(e ast.Expr, left *operand, c *constant) (event.Money, bool) {
+	if c.kind != aNumber {
+		t.fail(e, left.example, "%s is a number and can't be compared with %s", left.what, c)
+		return 0, false
+	}
+	m := event.MoneyOf(c.number)
+	if m.Float() != c.number || math.Abs(c.number) > 9e14 {
+		t.fail(e, "sums are exact to four decimals and up to 900,000,000,000,000", "%s can't be compared with %s", left.what, c)
+		return 0, false
+	}
+	return m, true
+}
+
+func (t *translator) sum(e ast.Expr, left *operand, rel relation, c *constant) *node {
+	m, ok := t.amount(e, left, c)
+	if !ok {
+		return nil
+	}
+	a := left.atom
+	a.leaf, a.relation, a.amount = left.leaf, rel, m
+	return ask(&a)
+}
+
+// minimum asks for the highest or lowest amount by asking whether there is one on this side of the constant: so the
+// newest event on each side is all that needs to be kept.
+func (t *translator) minimum(e ast.Expr, left *operand, rel relation, c *constant) *node {
+	m, ok := t.amount(e, left, c)
+	if !ok {
+		return nil
+	}
+	x := left.extreme
+	there := func(op testOp) *node {
+		filter := append([]condition{{path: x.property, test: test{op: op, amount: m}}}, x.filter...)
+		if op == isAmount {
+			filter[0].test.amount = 0
+		}
+		return t.atLeast(t.keepLeaf(newLeaf(times, x.event, "", filter, x.window, t.kind)), 1)
+	}
+	beyond, reaches := amountAbove, amountAtLeast
+	if !x.highest {
+		beyond, reaches = amountBelow, amountAtMost
+		rel = rel.mirrored()
 	}
 	switch rel {
 	case greaterOrEqual:
-		return t.window(leaf, n)
+		return there(reaches)
 	case greater:
-		return t.window(leaf, n+1)
+		return there(beyond)
 	case less:
-		return not{t.window(leaf, n)}
+		return &node{op: all, parts: []*node{there(isAmount), negation(there(reaches))}}
 	case lessOrEqual:
-		return not{t.window(leaf, n+1)}
+		return &node{op: all, parts: []*node{there(isAmount), negation(there(beyond))}}
 	}
-	exactly := not{t.window(leaf, n+1)}
-	if rel == equal && n == 0 {
-		return exactly
-	}
-	if n == 0 {
-		return exactly.part
-	}
-	both := all{t.window(leaf, n), exactly}
+	exactly := &node{op: all, parts: []*node{there(reaches), negation(there(beyond))}}
 	if rel == unequal {
-		return not{both}
+		return negation(exactly)
 	}
-	return both
+	return exactly
 }
 
-// membership reads x in [constants].
-func (t *translator) membership(e ast.Expr, args []ast.Expr) node {
-	left := t.operand(args[0])
+// membership reads x in [constants] and "constant" in x.
+func (t *translator) membership(e ast.Expr, args []ast.Expr) *node {
 	if args[1].Kind() != ast.ListKind {
-		t.fail(args[1], `write: trait("plan") in ["pro", "team"]`, "in needs a list of strings")
-		return nil
-	}
-	list := args[1].AsList()
-	if list.Size() == 0 {
-		t.fail(args[1], `write: trait("plan") in ["pro", "team"]`, "the list is empty, so this is always false")
-		return nil
-	}
-	var want []constant
-	for _, item := range list.Elements() {
-		c := t.constant(item)
-		if c == nil || c.kind != aString {
-			t.fail(item, "compare numbers with == and ||", "a list after in holds strings")
-			return nil
+		if c := t.constant(args[0]); c != nil {
+			if list := t.operand(args[1]); list == nil {
+				return nil
+			} else if list.kind == aValue && list.atom.kind != triggerNamed {
+				a := list.atom
+				a.test = test{op: hasElement, want: []constant{*c}}
+				return ask(&a)
+			}
 		}
-		want = append(want, *c)
-	}
-	switch {
-	case left == nil:
+		t.operand(args[0])
+		t.fail(args[1], `write: trait("plan") in ["pro", "team"], or "vip" in trait("tags")`, "in needs a list of constants")
 		return nil
-	case left.name:
-		return named(want)
-	case left.value != nil:
-		return equalsOne{value: *left.value, want: want}
 	}
-	t.fail(e, `write: trait("plan") in ["pro", "team"]`, "%s can't be looked up in a list of strings", left.what)
+	left := t.operand(args[0])
+	want, ok := t.constants(args[1])
+	if left == nil || !ok {
+		return nil
+	}
+	switch left.kind {
+	case aValue:
+		a := left.atom
+		a.test = test{op: is, want: want}
+		return ask(&a)
+	case aCustomerNumber:
+		n := &node{op: either}
+		for i := range want {
+			if want[i].kind != aNumber {
+				t.fail(args[1], left.example, "%s is a number and can't be compared with %s", left.what, &want[i])
+				return nil
+			}
+			n.parts = append(n.parts, ask(&atom{kind: compared, relation: equal, left: *left.number, right: number{fixed: want[i].number}}))
+		}
+		return n
+	}
+	t.fail(e, `write: trait("plan") in ["pro", "team"]`, "%s can't be looked up in a list", left.what)
 	return nil
+}
+
+// textTest reads trait("city").startsWith("Lon") and its like.
+func (t *translator) textTest(e ast.Expr, call ast.CallExpr) *node {
+	op, known := map[string]testOp{"startsWith": startsWith, "endsWith": endsWith, "contains": contains, "matches": matches}[call.FunctionName()]
+	if !known {
+		t.fail(e, languageHint(), "the method %s() is unknown", call.FunctionName())
+		return nil
+	}
+	left := t.operand(call.Target())
+	if left == nil {
+		return nil
+	}
+	if left.kind != aValue {
+		t.fail(e, `write: trait("city").startsWith("Lon")`, "%s is no string", left.what)
+		return nil
+	}
+	if len(call.Args()) != 1 {
+		t.fail(e, `write: trait("city").startsWith("Lon")`, "%s takes one string", call.FunctionName())
+		return nil
+	}
+	a := left.atom
+	var ok bool
+	if a.test, ok = t.stringTest(call.Args()[0], op, t.constant(call.Args()[0])); !ok {
+		return nil
+	}
+	return ask(&a)
+}
+
+func (t *translator) stringTest(at ast.Expr, op testOp, c *constant) (test, bool) {
+	if c == nil || c.kind != aString || c.text == "" {
+		t.fail(at, `write: trait("city").startsWith("Lon")`, "%s needs a string that is not empty", op)
+		return test{}, false
+	}
+	made := test{op: op, want: []constant{*c}}
+	if op == matches {
+		var err error
+		if made.regexp, err = regexp.Compile(c.text); err != nil || len(c.text) > maxPattern {
+			t.fail(at, "RE2's syntax, at most "+strconv.Itoa(maxPattern)+" bytes: https://github.com/google/re2/wiki/Syntax", "this is no regular expression")
+			return test{}, false
+		}
+	}
+	return made, true
 }

@@ -34,5 +34,5 @@ func ExampleRule_Eval() {
 	fmt.Println(err)
 	// Output:
 	// true until 2026-05-02T09:00:00.000Z
-	// 1:23: "soon" is no window (want a whole number with its unit: "30m", "24h", "7d", "2w" (d is 24 h, w is 7 d), at most "400d")
+	// 1:23: "soon" is no window (want "24h", "7d", "today", "3 calendar days", "this week", "this month", "2026-11-01/2026-12-01" or none, for all time; at most "400d")
 }

@@ -1,40 +1,71 @@
 package rule
 
 import (
-	"strconv"
 	"strings"
-	"time"
 
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 )
 
-// node is one part of a compiled rule. Its answer holds in [in.Now, until) as long as the profile isn't
-// changed; until is zero for ever, else later than in.Now.
-type node interface {
-	eval(in Input) (ok bool, until event.Instant)
-	write(b *strings.Builder)
+// view is what a tree is asked about.
+type view struct {
+	p     *profile.Profile
+	now   event.Instant
+	event Trigger
+	zones *zones
+	memo  *memo // where answers of shared atoms are kept for the step; nil: nowhere
 }
 
-// all is true when each part is. While true, the first part to change may change it. While false, it stays so
-// as long as one false part does: until the last of them may change.
-type all []node
+// node is one part of a compiled rule. It never changes.
+type node struct {
+	op    operator
+	parts []*node // of all, either, not
+	atom  *atom
+	id    int // of the atom in a Set
+	// text is the part as the rule has it, of what explain shows as one line; empty inside of such a part.
+	text string
+}
 
-func (a all) eval(in Input) (bool, event.Instant) { return combine(a, in, true) }
-func (a all) write(b *strings.Builder)            { writeCall(b, "and", a) }
+type operator uint8
 
-// either is true when one part is: all, mirrored.
-type either []node
+const (
+	asks operator = iota
+	all
+	either
+	not
+	yes
+	no
+)
 
-func (e either) eval(in Input) (bool, event.Instant) { return combine(e, in, false) }
-func (e either) write(b *strings.Builder)            { writeCall(b, "or", e) }
+// eval answers at v.now. The answer holds in [v.now, until) as long as the profile isn't changed; until is zero for
+// ever, else later than v.now.
+func (n *node) eval(v *view) (ok bool, until event.Instant) {
+	switch n.op {
+	case asks:
+		if v.memo != nil {
+			return v.memo.eval(n.id, n.atom, v)
+		}
+		return n.atom.eval(v)
+	case all:
+		return combine(n.parts, v, true)
+	case either:
+		return combine(n.parts, v, false)
+	case not:
+		ok, until = n.parts[0].eval(v)
+		return !ok, until
+	default:
+		return n.op == yes, 0
+	}
+}
 
-// combine answers for parts that lead to neutral only together; one part that is not neutral decides.
-func combine(parts []node, in Input, neutral bool) (bool, event.Instant) {
+// combine answers for parts that lead to neutral only together; one part that is not neutral decides. All is true
+// when each part is. While true, the first part to change may change it. While false, it stays so as long as one
+// false part does: until the last of them may change. Either is the same, mirrored.
+func combine(parts []*node, v *view, neutral bool) (bool, event.Instant) {
 	var soonest, latest event.Instant
 	decided := false
 	for _, part := range parts {
-		ok, until := part.eval(in)
+		ok, until := part.eval(v)
 		switch {
 		case ok != neutral && until == 0:
 			return ok, 0
@@ -50,19 +81,31 @@ func combine(parts []node, in Input, neutral bool) (bool, event.Instant) {
 	return neutral, soonest
 }
 
-type not struct{ part node }
-
-func (n not) eval(in Input) (bool, event.Instant) {
-	ok, until := n.part.eval(in)
-	return !ok, until
+// atoms calls visit for each atom, with whether it stands below an odd number of nots.
+func (n *node) atoms(negated bool, visit func(n *node, negated bool)) {
+	if n.op == asks {
+		visit(n, negated)
+		return
+	}
+	for _, part := range n.parts {
+		part.atoms(negated != (n.op == not), visit)
+	}
 }
 
-func (n not) write(b *strings.Builder) { writeCall(b, "not", []node{n.part}) }
-
-func writeCall(b *strings.Builder, name string, parts []node) {
-	b.WriteString(name)
-	b.WriteString("(")
-	for i, p := range parts {
+func (n *node) write(b *strings.Builder) {
+	switch n.op {
+	case asks:
+		n.atom.write(b)
+		return
+	case yes:
+		b.WriteString("true")
+		return
+	case no:
+		b.WriteString("false")
+		return
+	}
+	b.WriteString([...]string{all: "and", either: "or", not: "not"}[n.op] + "(")
+	for i, p := range n.parts {
 		if i > 0 {
 			b.WriteString(", ")
 		}
@@ -71,186 +114,11 @@ func writeCall(b *strings.Builder, name string, parts []node) {
 	b.WriteString(")")
 }
 
-type always bool
+func negation(n *node) *node { return &node{op: not, parts: []*node{n}} }
 
-func (a always) eval(Input) (bool, event.Instant) { return bool(a), 0 }
-func (a always) write(b *strings.Builder)         { b.WriteString(strconv.FormatBool(bool(a))) }
-
-// windowed: the leaf's window holds n events or more.
-type windowed struct {
-	id     uint64
-	window time.Duration
-	n      int
-	leaf   *Leaf
-}
-
-func (w *windowed) eval(in Input) (bool, event.Instant) {
-	return atLeast(in.Profile.Windows[w.id], w.n, w.window, in.Now)
-}
-
-func (w *windowed) write(b *strings.Builder) {
-	b.WriteString("at_least(" + strconv.Itoa(w.n) + ", " + strconv.Quote(w.leaf.Event) + ", ")
-	if len(w.leaf.filter) > 0 {
-		writeFilter(b, w.leaf.filter)
-		b.WriteString(", ")
+func always(truth bool) *node {
+	if truth {
+		return &node{op: yes}
 	}
-	b.WriteString(formatWindow(w.window) + ")")
-}
-
-type consent string
-
-func (c consent) eval(in Input) (bool, event.Instant) {
-	return in.Profile.Consents[string(c)].Granted, 0
-}
-func (c consent) write(b *strings.Builder) {
-	b.WriteString("consent(" + strconv.Quote(string(c)) + ")")
-}
-
-type inSegment string
-
-func (s inSegment) eval(in Input) (bool, event.Instant) {
-	m := in.Profile.Segments[string(s)]
-	return m.In, later(m.Until, in.Now)
-}
-
-func (s inSegment) write(b *strings.Builder) {
-	b.WriteString("in_segment(" + strconv.Quote(string(s)) + ")")
-}
-
-// later is an instant that is still to come. What is due but has not been done changes by being done: by a
-// step, not by itself.
-func later(at, now event.Instant) event.Instant {
-	if at > now {
-		return at
-	}
-	return 0
-}
-
-// value is a trait or a property of the triggering event.
-type value struct {
-	trait bool
-	path  string
-}
-
-func (v value) get(in Input) event.Value {
-	if v.trait {
-		return traitAt(in.Profile, v.path)
-	}
-	return in.Event.Properties.Get(v.path)
-}
-
-// traitAt finds a trait by its name, or by a dotted path into one that is an object.
-func traitAt(p *profile.Profile, path string) event.Value {
-	if t, ok := p.Traits[path]; ok {
-		return event.ValueOf(t.Value)
-	}
-	name, rest, nested := strings.Cut(path, ".")
-	if !nested {
-		return event.Value{}
-	}
-	inner, ok := event.ValueOf(p.Traits[name].Value).Object()
-	if !ok {
-		return event.Value{}
-	}
-	return inner.Get(rest)
-}
-
-func (v value) String() string {
-	if v.trait {
-		return "trait(" + strconv.Quote(v.path) + ")"
-	}
-	return "property(" + strconv.Quote(v.path) + ")"
-}
-
-// has: the trait or property is there and isn't null.
-type has struct{ value value }
-
-func (h has) eval(in Input) (bool, event.Instant) { return !h.value.get(in).Null(), 0 }
-func (h has) write(b *strings.Builder)            { b.WriteString("has(" + h.value.String() + ")") }
-
-// equalsOne: the value equals one of the constants.
-type equalsOne struct {
-	value value
-	want  []constant
-}
-
-func (e equalsOne) eval(in Input) (bool, event.Instant) {
-	v := e.value.get(in)
-	for i := range e.want {
-		if e.want[i].equals(v) {
-			return true, 0
-		}
-	}
-	return false, 0
-}
-
-func (e equalsOne) write(b *strings.Builder) { writeIn(b, e.value.String(), e.want) }
-
-// named: the triggering event's name is one of these.
-type named []constant
-
-func (n named) eval(in Input) (bool, event.Instant) {
-	for i := range n {
-		if n[i].text == in.Event.Name {
-			return true, 0
-		}
-	}
-	return false, 0
-}
-
-func (n named) write(b *strings.Builder) { writeIn(b, "event.name", n) }
-
-func writeIn(b *strings.Builder, what string, want []constant) {
-	if len(want) == 1 {
-		b.WriteString("eq(" + what + ", " + want[0].String() + ")")
-		return
-	}
-	b.WriteString("in(" + what + ", [")
-	for i, c := range want {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		b.WriteString(c.String())
-	}
-	b.WriteString("])")
-}
-
-// constant is a string, a number or a boolean written in a rule.
-type constant struct {
-	kind   constantKind
-	text   string
-	number float64
-	truth  bool
-}
-
-type constantKind uint8
-
-const (
-	aString constantKind = iota
-	aNumber
-	aBool
-)
-
-func (c constant) equals(v event.Value) bool {
-	switch c.kind {
-	case aString:
-		return v.Is(c.text)
-	case aNumber:
-		n, ok := v.Number()
-		return ok && n == c.number
-	default:
-		b, ok := v.Bool()
-		return ok && b == c.truth
-	}
-}
-
-func (c constant) String() string {
-	switch c.kind {
-	case aString:
-		return strconv.Quote(c.text)
-	case aNumber:
-		return strconv.FormatFloat(c.number, 'g', -1, 64)
-	default:
-		return strconv.FormatBool(c.truth)
-	}
+	return &node{op: no}
 }

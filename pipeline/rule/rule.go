@@ -11,10 +11,11 @@ import (
 // Rule is one compiled question about a customer. It never changes and is safe for concurrent use.
 type Rule struct {
 	text   string
-	root   node
+	root   *node
 	leaves []*Leaf
 	reads  Reads
 	kind   uint64 // the lowest bit of its leaves' IDs
+	zones  *zones
 }
 
 // Input is what a rule looks at.
@@ -36,13 +37,25 @@ type Trigger struct {
 // Eval answers at in.Now. The answer holds in [in.Now, until) as long as the profile isn't changed; until is
 // never later than the next change by itself, and is later than in.Now; zero: it never changes by itself.
 // It allocates nothing.
-func (r *Rule) Eval(in Input) (ok bool, until event.Instant) { return r.root.eval(in) }
+func (r *Rule) Eval(in Input) (ok bool, until event.Instant) {
+	v := view{p: in.Profile, now: in.Now, event: in.Event, zones: r.zones}
+	return r.root.eval(&v)
+}
 
-// Leaves are the windowed questions of the rule whose times must be kept, by a [LeafSet], sorted by ID.
+// Leaves are the questions of the rule about what happened, whose answers must be kept, by a [LeafSet], sorted by ID.
 func (r *Rule) Leaves() []*Leaf { return slices.Clone(r.leaves) }
 
 // Reads tells what the answer depends on, so that only what may have changed is asked again.
 func (r *Rule) Reads() Reads { return r.reads }
+
+// MaxBytes is what the rule's leaves take at most in a stored profile; rules that ask the same share it.
+func (r *Rule) MaxBytes() int {
+	n := 0
+	for _, l := range r.leaves {
+		n += l.MaxBytes()
+	}
+	return n
+}
 
 // Text is the rule as it was written.
 func (r *Rule) Text() string { return r.text }
@@ -56,11 +69,16 @@ func (r *Rule) String() string {
 
 // Reads is what a rule's answer depends on, besides time.
 type Reads struct {
-	Events   []string // names of events asked about by did, count, ever or total; sorted
+	// Fields are all of it, sorted: "event:Product Viewed", "trait:plan", "consent:email", "segment:loyal",
+	// "customer.clv", "property:price" of the triggering event.
+	Fields   []string
+	Events   []string // names of events that are looked back at; sorted
+	Totals   []string // those whose all-time count is asked for by ever or total; sorted
 	Segments []string // ids; sorted
-	Traits   bool
-	Consent  bool
-	Orders   bool // customer.orders, refunds, revenue, net_revenue
-	Scores   bool // customer.clv, alive
-	Event    bool // the triggering event
+	Event    bool     // the triggering event
+}
+
+// EventOnly tells whether the rule asks about nothing but the triggering event.
+func (r Reads) EventOnly() bool {
+	return !slices.ContainsFunc(r.Fields, func(f string) bool { return !strings.HasPrefix(f, "property:") && f != "event.name" })
 }

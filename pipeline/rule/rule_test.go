@@ -217,12 +217,15 @@ func TestLeafIDsAreStable(t *testing.T) {
 func TestReads(t *testing.T) {
 	r := compile(t, `did("B", "1h") && ever("A") && total("B") > customer.orders && trait("x") == 1 && in_segment("s")`,
 		WithSegments(map[string]bool{"s": true}))
-	want := Reads{Events: []string{"A", "B"}, Segments: []string{"s"}, Traits: true, Orders: true}
+	want := Reads{
+		Fields: []string{"customer.orders", "event:A", "event:B", "segment:s", "trait:x"},
+		Events: []string{"B"}, Totals: []string{"A", "B"}, Segments: []string{"s"},
+	}
 	if diff := cmp.Diff(want, r.Reads()); diff != "" {
 		t.Error(diff)
 	}
 	r = compile(t, `consent("email") && customer.alive > 0.5 && has_property("x")`, WithEvent())
-	if diff := cmp.Diff(Reads{Consent: true, Scores: true, Event: true}, r.Reads()); diff != "" {
+	if diff := cmp.Diff(Reads{Fields: []string{"consent:email", "customer.alive", "property:x"}, Event: true}, r.Reads()); diff != "" {
 		t.Error(diff)
 	}
 }

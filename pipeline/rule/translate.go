@@ -8,31 +8,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/operators"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/parser"
 )
-
-const languageHint = "not in Attune's rule language; it has: did, count, ever, total, consent, trait, has_trait, customer.…, " +
-	"in_segment, property, has_property, event.…, && || !, comparisons with constants, and in"
-
-// signatures are the functions, as they are written.
-func signatures() map[string]string {
-	return map[string]string{
-		"did":          `did("Event", "24h") or did("Event", {"property": "value"}, "24h")`,
-		"count":        `count("Event", "24h") >= 2 or count("Event", {"property": "value"}, "24h") >= 2`,
-		"ever":         `ever("Event")`,
-		"total":        `total("Event") >= 2`,
-		"consent":      `consent("email")`,
-		"trait":        `trait("plan") == "pro"`,
-		"has_trait":    `has_trait("plan")`,
-		"in_segment":   `in_segment("some-segment")`,
-		"property":     `property("category") == "sneakers"`,
-		"has_property": `has_property("category")`,
-	}
-}
 
 // translator turns CEL's syntax tree into ours. It collects mistakes; a part with one gives nil.
 type translator struct {
@@ -42,22 +23,24 @@ type translator struct {
 	kind   uint64
 	errs   []*Error
 	leaves map[uint64]*Leaf
+	fields map[string]bool
 	reads  Reads
 	calls  map[string]string
 }
 
 func newTranslator(text string, tree *ast.AST, o options) *translator {
-	t := &translator{text: []rune(text), info: tree.SourceInfo(), opts: o, leaves: map[uint64]*Leaf{}, calls: signatures()}
-	if o.event || o.inSegment {
+	t := &translator{text: []rune(text), info: tree.SourceInfo(), opts: o, leaves: map[uint64]*Leaf{}, fields: map[string]bool{}, calls: signatures()}
+	if o.campaign {
 		t.kind = 1
 	}
 	return t
 }
 
-func (t *translator) rule(root node) *Rule {
+func (t *translator) rule(root *node) *Rule {
 	r := &Rule{text: string(t.text), root: root, reads: t.reads, kind: t.kind}
 	r.leaves = slices.SortedFunc(maps.Values(t.leaves), func(a, b *Leaf) int { return cmp.Compare(a.ID, b.ID) })
-	for _, names := range []*[]string{&r.reads.Events, &r.reads.Segments} {
+	r.reads.Fields = slices.Sorted(maps.Keys(t.fields))
+	for _, names := range []*[]string{&r.reads.Events, &r.reads.Totals, &r.reads.Segments} {
 		slices.Sort(*names)
 		*names = slices.Compact(*names)
 	}
@@ -105,7 +88,7 @@ func (t *translator) word(name string, at int32) int32 {
 }
 
 // boolean translates what must be true or false.
-func (t *translator) boolean(e ast.Expr, depth int) node {
+func (t *translator) boolean(e ast.Expr, depth int) *node {
 	if depth > MaxDepth {
 		t.fail(e, "split the rule into several segments", "the rule is nested deeper than %d levels", MaxDepth)
 		return nil
@@ -113,7 +96,7 @@ func (t *translator) boolean(e ast.Expr, depth int) node {
 	switch e.Kind() {
 	case ast.LiteralKind:
 		if b, ok := e.AsLiteral().(types.Bool); ok {
-			return always(b)
+			return t.spoken(e, always(bool(b)))
 		}
 		t.fail(e, "compare it with something of the customer", "a constant alone is no condition")
 	case ast.CallKind:
@@ -128,11 +111,26 @@ func (t *translator) boolean(e ast.Expr, depth int) node {
 	return nil
 }
 
-func (t *translator) call(e ast.Expr, call ast.CallExpr, depth int) node {
+// spoken gives a part the text that explain shows for it.
+func (t *translator) spoken(e ast.Expr, n *node) *node {
+	if n == nil {
+		return nil
+	}
+	text, err := parser.Unparse(e, t.info)
+	if err != nil {
+		var b strings.Builder
+		n.write(&b)
+		text = b.String()
+	}
+	named := *n
+	named.text = text
+	return &named
+}
+
+func (t *translator) call(e ast.Expr, call ast.CallExpr, depth int) *node {
 	name, args := call.FunctionName(), call.Args()
 	if call.IsMemberFunction() {
-		t.fail(e, languageHint, "the method %s() is unknown", name)
-		return nil
+		return t.spoken(e, t.textTest(e, call))
 	}
 	switch name {
 	case operators.LogicalAnd, operators.LogicalOr:
@@ -141,77 +139,84 @@ func (t *translator) call(e ast.Expr, call ast.CallExpr, depth int) node {
 			return nil
 		}
 		if name == operators.LogicalAnd {
-			return all(parts)
+			return &node{op: all, parts: parts}
 		}
-		return either(parts)
+		return &node{op: either, parts: parts}
 	case operators.LogicalNot:
 		if part := t.boolean(args[0], depth+1); part != nil {
-			return not{part}
+			return negation(part)
 		}
 		return nil
-	case operators.Equals:
-		return t.comparison(e, equal, args)
-	case operators.NotEquals:
-		return t.comparison(e, unequal, args)
-	case operators.Less:
-		return t.comparison(e, less, args)
-	case operators.LessEquals:
-		return t.comparison(e, lessOrEqual, args)
-	case operators.Greater:
-		return t.comparison(e, greater, args)
-	case operators.GreaterEquals:
-		return t.comparison(e, greaterOrEqual, args)
-	case operators.In:
-		return t.membership(e, args)
-	case "count", "total", "trait", "property":
-		if op := t.operand(e); op != nil {
-			t.fail(e, "compare it: "+op.example, "%s is no condition", op.what)
-		}
-		return nil
-	case "did":
-		leaf := t.leaf(e, call)
-		if leaf == nil {
-			return nil
-		}
-		return t.window(leaf, 1)
+	}
+	if rel, ok := relations()[name]; ok {
+		return t.spoken(e, t.comparison(e, rel, args))
 	}
 	switch name {
-	case "ever":
-		event, ok := t.word1(e, call, "an event's name")
-		if !ok {
-			return nil
-		}
-		t.reads.Events = append(t.reads.Events, event)
-		return &compared{relation: greaterOrEqual, left: number{kind: totalOf, name: event}, right: number{fixed: 1}}
-	case "consent":
-		channel, ok := t.word1(e, call, "a channel")
-		if !ok {
-			return nil
-		}
-		t.reads.Consent = true
-		return consent(channel)
-	case "has_trait":
-		path, ok := t.word1(e, call, "a trait's name")
-		if !ok {
-			return nil
-		}
-		t.reads.Traits = true
-		return has{value{trait: true, path: path}}
-	case "has_property":
-		path, ok := t.word1(e, call, "a property's name")
-		if !ok || !t.needEvent(e) {
-			return nil
-		}
-		return has{value{path: path}}
-	case "in_segment":
-		return t.inSegment(e, call)
+	case operators.In:
+		return t.spoken(e, t.membership(e, args))
+	case "did", "ever", "consent", "has_trait", "has_property", "in_segment", "in_percent", "sequence", "followed", "not_followed":
+		return t.spoken(e, t.predicate(e, call))
 	}
-	t.refuse(e)
+	if t.calls[name] == "" {
+		t.refuse(e)
+		return nil
+	}
+	if op := t.operand(e); op != nil {
+		t.fail(e, "compare it: "+op.example, "%s is no condition", op.what)
+	}
 	return nil
 }
 
+func relations() map[string]relation {
+	return map[string]relation{
+		operators.Equals: equal, operators.NotEquals: unequal, operators.Less: less, operators.LessEquals: lessOrEqual,
+		operators.Greater: greater, operators.GreaterEquals: greaterOrEqual,
+	}
+}
+
+// predicate translates a function that is true or false by itself.
+func (t *translator) predicate(e ast.Expr, call ast.CallExpr) *node {
+	switch name := call.FunctionName(); name {
+	case "did":
+		if leaf := t.lookBack(e, call, times); leaf != nil {
+			return t.atLeast(leaf, 1)
+		}
+	case "ever":
+		if event, ok := t.word1(e, call, "an event's name"); ok {
+			t.reads.Totals = append(t.reads.Totals, event)
+			t.fields["event:"+event] = true
+			return ask(&atom{kind: compared, relation: greaterOrEqual, left: number{kind: totalOf, name: event}, right: number{fixed: 1}})
+		}
+	case "consent":
+		if channel, ok := t.word1(e, call, "a channel"); ok {
+			t.fields["consent:"+channel] = true
+			return ask(&atom{kind: consented, name: channel})
+		}
+	case "has_trait":
+		if path, ok := t.word1(e, call, "a trait's name"); ok {
+			t.readTrait(path)
+			return ask(&atom{kind: traitPasses, name: path, test: test{op: present}})
+		}
+	case "has_property":
+		if path, ok := t.word1(e, call, "a property's name"); ok && t.needEvent(e, "property:"+path) {
+			return ask(&atom{kind: triggerHas, name: path, test: test{op: present}})
+		}
+	case "in_segment":
+		return t.inSegment(e, call)
+	case "in_percent":
+		return t.inPercent(e, call)
+	default:
+		return t.steps(e, call)
+	}
+	return nil
+}
+
+func ask(a *atom) *node { return &node{op: asks, atom: a} }
+
+func (t *translator) readTrait(path string) { t.fields["trait:"+path] = true }
+
 // flatten collects the parts of a chain of the same operator, which CEL gives as a balanced tree.
-func (t *translator) flatten(operator string, e ast.Expr, depth int, parts []node) []node {
+func (t *translator) flatten(operator string, e ast.Expr, depth int, parts []*node) []*node {
 	if e.Kind() == ast.CallKind && e.AsCall().FunctionName() == operator && !e.AsCall().IsMemberFunction() {
 		for _, arg := range e.AsCall().Args() {
 			parts = t.flatten(operator, arg, depth, parts)
@@ -236,12 +241,14 @@ func (t *translator) refuse(e ast.Expr) {
 		case operators.LogicalAnd, operators.LogicalOr, operators.LogicalNot:
 			t.fail(e, "leave out the comparison", "a condition can't be compared")
 		default:
-			hint := nearest(name, slices.Collect(maps.Keys(t.calls)), languageHint)
+			hint := nearest(name, slices.Collect(maps.Keys(t.calls)), languageHint())
 			switch name {
 			case "has", "exists":
 				hint = `write has_trait("name") or has_property("name")`
-			case "size", "timestamp", "duration", "now":
-				hint = languageHint
+			case "timestamp":
+				hint = `write date("2026-11-27")`
+			case "size", "duration", "now":
+				hint = languageHint()
 			}
 			t.fail(e, hint, "the function %s() is unknown", name)
 		}
@@ -250,11 +257,11 @@ func (t *translator) refuse(e ast.Expr) {
 	case ast.MapKind:
 		t.fail(e, `a filter stands inside did or count: did("Event", {"property": "value"}, "24h")`, "a map is no condition")
 	default:
-		t.fail(e, languageHint, "this kind of expression is unknown")
+		t.fail(e, languageHint(), "this kind of expression is unknown")
 	}
 }
 
-func (t *translator) inSegment(e ast.Expr, call ast.CallExpr) node {
+func (t *translator) inSegment(e ast.Expr, call ast.CallExpr) *node {
 	id, ok := t.word1(e, call, "a segment's id")
 	if !ok {
 		return nil
@@ -273,16 +280,36 @@ func (t *translator) inSegment(e ast.Expr, call ast.CallExpr) node {
 		return nil
 	}
 	t.reads.Segments = append(t.reads.Segments, id)
-	return inSegment(id)
+	t.fields["segment:"+id] = true
+	return ask(&atom{kind: member, name: id})
 }
 
-func (t *translator) needEvent(e ast.Expr) bool {
+func (t *translator) inPercent(e ast.Expr, call ast.CallExpr) *node {
+	args := call.Args()
+	if len(args) != 2 {
+		t.fail(e, "write "+t.calls["in_percent"], "in_percent takes a name and a percentage, not %d arguments", len(args))
+		return nil
+	}
+	salt, ok := t.literal(args[0], "in_percent", "a name for the draw")
+	c := t.constant(args[1])
+	if c == nil || c.kind != aNumber || c.number < 0 || c.number > 100 || c.number*100 != math.Trunc(c.number*100) {
+		t.fail(args[1], "write "+t.calls["in_percent"], "in_percent needs a percentage from 0 to 100 with at most two decimals")
+		return nil
+	}
+	if !ok {
+		return nil
+	}
+	return ask(&atom{kind: shared, name: salt, span: instantOf(c.number * 100)})
+}
+
+func (t *translator) needEvent(e ast.Expr, field string) bool {
 	if !t.opts.event {
 		t.fail(e, "a segment looks at the customer; a campaign's where and audience may look at its event",
 			"there is no triggering event here")
 		return false
 	}
 	t.reads.Event = true
+	t.fields[field] = true
 	return true
 }
 
@@ -297,100 +324,23 @@ func (t *translator) word1(e ast.Expr, call ast.CallExpr, what string) (string, 
 }
 
 func (t *translator) literal(e ast.Expr, function, what string) (string, bool) {
-	if e.Kind() == ast.LiteralKind {
-		if s, ok := e.AsLiteral().(types.String); ok {
-			if s != "" {
-				return string(s), true
-			}
-			t.fail(e, "write "+t.calls[function], "%s is empty", what)
-			return "", false
+	if s, ok := stringOf(e); ok {
+		if s != "" {
+			return s, true
 		}
+		t.fail(e, "write "+t.calls[function], "%s is empty", what)
+		return "", false
 	}
 	t.fail(e, "write "+t.calls[function], "%s needs %s as a string in quotes", function, what)
 	return "", false
 }
 
-// leaf reads did's and count's arguments.
-func (t *translator) leaf(e ast.Expr, call ast.CallExpr) *Leaf {
-	name, args := call.FunctionName(), call.Args()
-	if len(args) < 2 || len(args) > 3 {
-		what := fmt.Sprintf("%s takes an event, maybe a filter, and a window, not %d arguments", name, len(args))
-		if len(args) == 1 {
-			what = name + " needs a window"
-		}
-		t.fail(e, "write "+t.calls[name], "%s", what)
-		return nil
+func stringOf(e ast.Expr) (string, bool) {
+	if e.Kind() != ast.LiteralKind {
+		return "", false
 	}
-	event, ok := t.literal(args[0], name, "an event's name")
-	var filter []condition
-	if len(args) == 3 {
-		var filterOK bool
-		filter, filterOK = t.filter(args[1], name)
-		ok = ok && filterOK
-	}
-	window, windowOK := t.windowArgument(args[len(args)-1], name)
-	if !ok || !windowOK {
-		return nil
-	}
-	t.reads.Events = append(t.reads.Events, event)
-	leaf := newLeaf(event, filter, window, t.kind)
-	if known := t.leaves[leaf.ID]; known != nil {
-		return known
-	}
-	t.leaves[leaf.ID] = leaf
-	return leaf
-}
-
-func (t *translator) windowArgument(e ast.Expr, function string) (time.Duration, bool) {
-	s, ok := t.literal(e, function, "a window such as \"24h\"")
-	if !ok {
-		return 0, false
-	}
-	d, err := ParseWindow(s)
-	if err != nil {
-		message, hint, _ := strings.Cut(err.Error(), ": ")
-		t.fail(e, hint, "%s", message)
-		return 0, false
-	}
-	return d, true
-}
-
-func (t *translator) filter(e ast.Expr, function string) ([]condition, bool) {
-	if e.Kind() != ast.MapKind {
-		t.fail(e, "write "+t.calls[function], "%s needs its filter as a map", function)
-		return nil, false
-	}
-	var filter []condition
-	ok := true
-	for _, entry := range e.AsMap().Entries() {
-		pair := entry.AsMapEntry()
-		path, pathOK := t.literal(pair.Key(), function, "a property's name")
-		c := t.constant(pair.Value())
-		if c == nil {
-			t.fail(pair.Value(), `a filter compares with constants: {"category": "sneakers", "price": 10, "gift": true}`,
-				"a filter needs a string, a number or a boolean")
-		}
-		if pathOK && slices.ContainsFunc(filter, func(f condition) bool { return f.path == path }) {
-			t.fail(pair.Key(), "name each property once", "the filter names %q twice", path)
-			pathOK = false
-		}
-		if c == nil || !pathOK {
-			ok = false
-			continue
-		}
-		filter = append(filter, condition{path: path, want: *c})
-	}
-	if ok && len(filter) == 0 {
-		t.fail(e, "leave the filter out", "the filter is empty")
-		return nil, false
-	}
-	return filter, ok
-}
-
-// window asks a leaf for n events or more.
-func (t *translator) window(leaf *Leaf, n int) node {
-	leaf.keep = max(leaf.keep, n)
-	return &windowed{id: leaf.ID, window: leaf.Window, n: n, leaf: leaf}
+	s, ok := e.AsLiteral().(types.String)
+	return string(s), ok
 }
 
 // constant reads a literal; nil when it is none, or null, bytes or an unsigned number.
@@ -400,7 +350,7 @@ func (t *translator) constant(e ast.Expr) *constant {
 	}
 	switch v := e.AsLiteral().(type) {
 	case types.String:
-		return &constant{kind: aString, text: string(v)}
+		return &constant{kind: aString, text: string(v), bytes: []byte(v)}
 	case types.Bool:
 		return &constant{kind: aBool, truth: bool(v)}
 	case types.Int:

@@ -5,7 +5,6 @@ package segment
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	"attune/pipeline"
@@ -17,164 +16,130 @@ import (
 // Stage keeps the memberships of profiles by one version of the segments. It never changes and is safe for
 // concurrent use on different profiles.
 //
-// It owns the parts Windows (of the segments' leaves), Segments and Definitions of a profile. Whoever else
-// changes what rules look at, other than by an event, sets Definitions to zero: then all is asked anew.
+// It owns the parts Windows and Kept (of the segments' leaves), Segments, SegmentsDue and Definitions of a profile.
+// Whoever else changes what rules look at, other than by an event, sets Definitions to zero: then all is asked anew.
 type Stage struct {
-	segments []segment
-	known    map[string]int // index into segments
-	leaves   *rule.LeafSet
-	// Which segments a step may change, by index, so that the others cost nothing.
-	byEvent map[string][]int
-	traits  []int
-	consent []int
-	orders  []int
-	scores  []int
-}
-
-type segment struct {
-	id   string
-	rule *rule.Rule
+	set   *rule.Set
+	rules []*rule.Rule
+	asks  []string
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
 
 // New compiles the segments. Its error joins every mistake; those in a rule are *rule.Error inside.
 func New(defs []Definition, c *rule.Compiler) (*Stage, error) {
-	s := &Stage{known: map[string]int{}, byEvent: map[string][]int{}}
+	s := &Stage{}
+	known := make(map[string]bool, len(defs))
+	for _, d := range defs {
+		known[d.ID] = true
+	}
 	var errs []error
-	var rules []*rule.Rule
-	for i, d := range defs {
+	var ids []string
+	for _, d := range defs {
 		if err := d.Validate(); err != nil {
 			errs = append(errs, fmt.Errorf("segment %q: %w", d.ID, err))
 			continue
 		}
-		if _, twice := s.known[d.ID]; twice {
+		if slices.Contains(ids, d.ID) {
 			errs = append(errs, fmt.Errorf("segment %q: id: is defined twice; give one of them another id", d.ID))
 			continue
 		}
-		s.known[d.ID] = i
-		r, err := c.Compile(d.When)
+		r, err := c.Compile(d.When, rule.WithOtherSegments(known))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("segment %q: when: %w", d.ID, err))
 			continue
 		}
-		rules = append(rules, r)
-		s.segments = append(s.segments, segment{id: d.ID, rule: r})
-		s.index(len(s.segments)-1, r.Reads())
+		ids, s.rules = append(ids, d.ID), append(s.rules, r)
+		s.asks = append(s.asks, r.Reads().Totals...)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s.leaves = rule.NewLeafSet(rules...)
+	slices.Sort(s.asks)
+	s.asks = slices.Compact(s.asks)
+	var err error
+	if s.set, err = rule.NewSet(ids, s.rules); err != nil {
+		return nil, fmt.Errorf("segments: when: %w", err)
+	}
 	return s, nil
 }
 
-func (s *Stage) index(i int, reads rule.Reads) {
-	for _, name := range reads.Events {
-		s.byEvent[name] = append(s.byEvent[name], i)
-	}
-	for _, part := range []struct {
-		reads bool
-		list  *[]int
-	}{{reads.Traits, &s.traits}, {reads.Consent, &s.consent}, {reads.Orders, &s.orders}, {reads.Scores, &s.scores}} {
-		if part.reads {
-			*part.list = append(*part.list, i)
-		}
-	}
-}
+// Asks are the names of the events whose all-time count the segments ask for, sorted.
+func (s *Stage) Asks() []string { return slices.Clone(s.asks) }
 
-// Asks are the names of the events that the segments ask about, sorted.
-func (s *Stage) Asks() []string { return slices.Sorted(maps.Keys(s.byEvent)) }
+// Set are the compiled rules, by the segments' ids.
+func (s *Stage) Set() *rule.Set { return s.set }
 
 // Name is the stage's word in logs and metrics.
 func (*Stage) Name() string { return "segment" }
 
-// Apply records the event's time where a segment counts it, asks the segments that may have changed, and
-// states their flips in the order of the definitions. By another version of the definitions it asks them all;
-// segments that are no longer defined are left after that, by id.
+// Apply keeps what the segments look back at, asks those that the step may have changed, and states their flips in
+// the order of the definitions, a segment after those that it asks for. By another version of the definitions it asks
+// them all; segments that are no longer defined are left after that, by id.
 func (s *Stage) Apply(step *pipeline.Step) {
 	p := step.Profile
-	// The very first record also asks everything: a rule may hold for someone who has done nothing.
-	redefined := p.Definitions != step.Version && p.Applied != 0
-	anew := redefined || p.Applied == 0
-	if anew {
-		s.leaves.Forget(p)
-		s.leaves.Expire(p)
+	first := p.Applied == 0
+	redefined := !first && p.Definitions != step.Version
+	if first || redefined {
+		s.set.Leaves().Forget(p)
 		p.Definitions = step.Version
 	}
-	if step.Event != nil {
-		s.leaves.Record(p, step.Event)
-	} else {
-		s.leaves.Expire(p)
+	if step.Event == nil || redefined {
+		s.set.Leaves().Expire(p)
 	}
-	if anew {
-		flip := step.Flip
-		if redefined {
-			flip = func(id string, entered bool) { step.FlipBecause(id, entered, pipeline.BecauseDefinitions) }
-		}
-		for i := range s.segments {
-			s.ask(step, &s.segments[i], flip)
-		}
-		s.leaveUndefined(step)
-		return
+	w := s.set.Begin(p, step.Now)
+	defer w.End()
+	w.Note(step.Event, &step.Before)
+	undefined, due := false, p.SegmentsDue != 0 && p.SegmentsDue <= step.Now
+	switch {
+	case redefined || first && len(p.Segments) > 0:
+		w.All()
+		undefined = true
+	case first:
+		w.Fresh()
+	case due:
+		undefined = s.markDue(w, p, step.Now)
 	}
-	var buffer [32]int
-	affected, undefined := s.affected(buffer[:0], step)
-	for _, i := range affected {
-		s.ask(step, &s.segments[i], step.Flip)
+	flip := step.Flip
+	if redefined {
+		flip = func(id string, entered bool) { step.FlipBecause(id, entered, pipeline.BecauseDefinitions) }
+	}
+	for rank, ifIn, ifOut := w.Next(); rank >= 0; rank, ifIn, ifOut = w.Next() {
+		before := p.Segments[s.set.ID(rank)]
+		if before.In && ifIn || !before.In && ifOut {
+			s.ask(w, step, rank, before, flip)
+		}
 	}
 	if undefined {
 		s.leaveUndefined(step)
 	}
+	if due || redefined {
+		p.SegmentsDue = p.EarliestUntil()
+	}
 }
 
-// Due is the earliest instant at which a membership may change by itself.
-func (*Stage) Due(p *profile.Profile) event.Instant {
-	var earliest event.Instant
-	for _, m := range p.Segments {
-		if m.Until != 0 && (earliest == 0 || m.Until < earliest) {
-			earliest = m.Until
-		}
-	}
-	return earliest
-}
+// Due is no later than the earliest instant at which a membership may change by itself.
+func (*Stage) Due(p *profile.Profile) event.Instant { return p.SegmentsDue }
 
-// affected appends the indexes of the segments that this step may change, ascending. undefined tells that the
-// profile holds one that is due and not defined.
-func (s *Stage) affected(list []int, step *pipeline.Step) (affected []int, undefined bool) {
-	if e := step.Event; e != nil {
-		list = append(list, s.byEvent[e.CountName()]...)
-		track := e.Type == event.Track
-		if !track || len(e.Traits) > 0 {
-			list = append(list, s.traits...)
-		}
-		if !track || len(e.Consent) > 0 || e.Name == event.Subscribed || e.Name == event.Unsubscribed {
-			list = append(list, s.consent...)
-		}
-		if !track || e.Name == event.OrderCompleted || e.Name == event.OrderRefunded {
-			list = append(list, s.orders...)
-		}
-	}
-	list = append(list, s.scores...) // recomputed at each of the customer's events and at their own tick
-	for id, m := range step.Profile.Segments {
-		if m.Until == 0 || m.Until > step.Now {
+// markDue marks the segments whose answer may have changed by itself, and tells whether one that is due isn't defined.
+func (s *Stage) markDue(w *rule.Work, p *profile.Profile, now event.Instant) (undefined bool) {
+	for id, m := range p.Segments {
+		if m.Until == 0 || m.Until > now {
 			continue
 		}
-		if i, ok := s.known[id]; ok {
-			list = append(list, i)
+		if rank, ok := s.set.Rank(id); ok {
+			w.Mark(rank)
 		} else {
 			undefined = true
 		}
 	}
-	slices.Sort(list)
-	return slices.Compact(list), undefined
+	return undefined
 }
 
 // ask evaluates one segment and keeps the answer where there is something to keep.
-func (s *Stage) ask(step *pipeline.Step, seg *segment, flip func(id string, entered bool)) {
-	p := step.Profile
-	before := p.Segments[seg.id]
-	in, until := seg.rule.Eval(rule.Input{Profile: p, Now: step.Now})
+func (s *Stage) ask(w *rule.Work, step *pipeline.Step, rank int, before profile.Membership, flip func(id string, entered bool)) {
+	p, id := step.Profile, s.set.ID(rank)
+	in, until := w.Ask(rank)
 	after := profile.Membership{In: in, Until: until}
 	switch {
 	case in && before.In:
@@ -182,26 +147,31 @@ func (s *Stage) ask(step *pipeline.Step, seg *segment, flip func(id string, ente
 	case in:
 		after.Since = step.Now
 	}
-	if in != before.In {
-		flip(seg.id, in)
+	if after == before {
+		return
 	}
-	switch {
-	case after == before:
-	case !after.In && after.Until == 0:
-		delete(p.Segments, seg.id)
-	default:
+	if in != before.In {
+		flip(id, in)
+	}
+	if until != 0 && (p.SegmentsDue == 0 || until < p.SegmentsDue) {
+		p.SegmentsDue = until
+	}
+	if !in && until == 0 {
+		delete(p.Segments, id)
+	} else {
 		if p.Segments == nil {
 			p.Segments = map[string]profile.Membership{}
 		}
-		p.Segments[seg.id] = after
+		p.Segments[id] = after
 	}
+	w.Answered(rank, before)
 }
 
 // leaveUndefined ends the memberships in segments that are not defined, by id.
 func (s *Stage) leaveUndefined(step *pipeline.Step) {
 	var gone []string
 	for id := range step.Profile.Segments {
-		if _, ok := s.known[id]; !ok {
+		if _, ok := s.set.Rank(id); !ok {
 			gone = append(gone, id)
 		}
 	}

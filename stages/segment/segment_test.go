@@ -304,14 +304,14 @@ func TestNewRefuses(t *testing.T) {
 	}
 	_, err = New([]Definition{
 		{ID: "Hot Fans", When: "true"}, {ID: "ok", When: "true"}, {ID: "ok", When: "true"}, {ID: "empty"},
-		{ID: "wrong", When: "ever(\"A\") &&\n evr(\"B\")"}, {ID: "nested", When: `in_segment("ok")`}, {ID: strings.Repeat("x", 64), When: "true"},
+		{ID: "wrong", When: "ever(\"A\") &&\n evr(\"B\")"}, {ID: "nested", When: `in_segment("oh")`}, {ID: strings.Repeat("x", 64), When: "true"},
 	}, c)
 	if err == nil {
 		t.Fatal("want errors")
 	}
 	for _, want := range []string{
 		`segment "Hot Fans": id: "Hot Fans" is no segment id`, `such as "hot-fans"`, `segment "ok": id: is defined twice`, `segment "empty": when: is empty`,
-		`segment "wrong": when: 2:2: the function evr() is unknown (did you mean ever?)`, `segment "nested": when: 1:1: in_segment can't be used here`, `segment "xxxx`,
+		`segment "wrong": when: 2:2: the function evr() is unknown (did you mean ever?)`, `segment "nested": when: 1:12: the segment "oh" is unknown (did you mean ok?)`, `segment "xxxx`,
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %q", err, want)
@@ -431,7 +431,7 @@ func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
 			if _, err := c.Apply(p, &w, uint64(len(order)+1)); err != nil {
 				t.Fatal(err)
 			}
-			s.leaves.Expire(p)
+			s.set.Leaves().Expire(p)
 			in = p.Memberships()
 			data := profile.Encode(p)
 			p, err := profile.Decode(data)
@@ -509,7 +509,7 @@ func BenchmarkApply(b *testing.B) {
 			for b.Loop() {
 				e.Occurred += 1000
 				p.Now = e.Occurred
-				step.Now, step.Changes = p.Now, step.Changes[:0]
+				step.Now, step.Changes, step.Before.Profile = p.Now, step.Changes[:0], *p
 				s.Apply(step)
 			}
 			if !p.In(hot.ID) {

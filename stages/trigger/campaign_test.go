@@ -122,7 +122,7 @@ func TestCheck(t *testing.T) {
 		{"audience about an event that there is not", "id: a\non: {segment_exited: vip}\naudience: event.properties.x == 1\n" + ok, []string{"audience: 1:1: "}},
 		{"rules", "id: a\non: {event: E, where: 'event.properties.x = 1'}\naudience: |\n  consent(\"email\") &&\n  in_segment(\"vips\")\n" + ok,
 			[]string{"on.where: 1:", "audience: 2:"}},
-		{"several mistakes in one rule", "id: a\non: {event: E}\naudience: did(\"x\") && customer.age > 3\n" + ok, []string{"audience: 1:", "audience: 1:"}},
+		{"several mistakes in one rule", "id: a\non: {event: E}\naudience: did(\"x\", 5) && customer.age > 3\n" + ok, []string{"audience: 1:", "audience: 1:"}},
 		{"wait", "id: a\non: {event: E}\nwait: 401d\n" + ok, []string{`wait: "401d": is out of range (0 to 400d)`}},
 		{"unless without wait", "id: a\non: {event: E}\nunless: {event: F}\n" + ok, []string{`unless: "F": there is no wait to cancel`}},
 		{"unless itself", "id: a\non: {event: E}\nwait: 1h\nunless: {event: E}\n" + ok, []string{`unless.event: "E": is the trigger as well`}},

@@ -169,8 +169,7 @@ func compile(c Campaign, compiler *rule.Compiler, segments map[string]bool) (*ca
 	known := rule.WithSegments(segments)
 	compiled.where = read("on.where", c.On.Where, rule.WithEvent(), known)
 	if compiled.where != nil {
-		r := compiled.where.Reads()
-		if len(r.Events) > 0 || len(r.Segments) > 0 || r.Traits || r.Consent || r.Orders || r.Scores {
+		if !compiled.where.Reads().EventOnly() {
 			errs = append(errs, &FieldError{Campaign: c.ID, Field: "on.where", Value: c.On.Where,
 				Problem: "asks about the customer", Hint: "where looks at the event alone; put the rest into audience"})
 		}

@@ -66,7 +66,7 @@ func New(campaigns []Campaign, compiler *rule.Compiler, segments map[string]bool
 		for _, r := range []*rule.Rule{c.where, c.audience} {
 			if r != nil {
 				rules = append(rules, r)
-				st.asks = append(st.asks, r.Reads().Events...)
+				st.asks = append(st.asks, r.Reads().Totals...)
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func listen(index map[string][]*campaign, name string, c *campaign) {
 // Name is "trigger".
 func (*Stage) Name() string { return "trigger" }
 
-// Asks are the names of the events that the campaigns' rules ask about, sorted.
+// Asks are the names of the events whose all-time count the campaigns' rules ask for, sorted.
 func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
 
 // Campaigns are the ids of the campaigns, sorted.

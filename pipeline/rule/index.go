@@ -1,0 +1,193 @@
+package rule
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// index finds the atoms that something may have changed.
+type index struct {
+	leaves   map[uint64][]int32
+	traits   map[string]*traitAtoms // by name; paths also by their first part
+	allTrait []int32                // every atom that looks at traits
+	totals   map[string]*thresholds
+	numbers  [numberKinds]*thresholds
+	moments  [momentKinds][]int32
+	consents map[string][]int32
+	segments map[string][]int32
+}
+
+const (
+	numberKinds = netRevenue + 1
+	momentKinds = scoredAt + 1
+)
+
+// traitAtoms are the atoms that look at one trait.
+type traitAtoms struct {
+	byText  map[string][]int32 // equal to one of these strings
+	numbers thresholds         // in an order with, or equal to, a number
+	others  []int32            // any other test
+	unclear []int32            // looks at more than this trait's value
+}
+
+// thresholds are atoms that compare a number with constants, by the constants.
+type thresholds struct {
+	limits []float64 // ascending
+	atoms  []int32
+	others []int32 // compare with no constant
+}
+
+func newIndex() index {
+	return index{
+		leaves: map[uint64][]int32{}, traits: map[string]*traitAtoms{}, totals: map[string]*thresholds{},
+		consents: map[string][]int32{}, segments: map[string][]int32{},
+	}
+}
+
+func (x *index) add(id int32, a *atom) {
+	for _, l := range a.lookBacks() {
+		if list := x.leaves[l.ID]; !slices.Contains(list, id) { // a sequence may ask for the same twice
+			x.leaves[l.ID] = append(list, id)
+		}
+		if l.window.zoned() {
+			zone := x.trait(zoneTrait)
+			zone.unclear = append(zone.unclear, id)
+			x.allTrait = append(x.allTrait, id)
+		}
+	}
+	switch a.kind {
+	case compared:
+		x.addNumbers(id, a)
+	case consented:
+		x.consents[a.name] = append(x.consents[a.name], id)
+	case member:
+		x.segments[a.name] = append(x.segments[a.name], id)
+	case traitPasses:
+		x.addTrait(id, a)
+	case elapsed, remaining, dated:
+		switch a.moment.kind {
+		case traitMoment:
+			x.addUnclear(id, a.moment.name)
+		case lastOf, firstOf:
+		default:
+			x.moments[a.moment.kind] = append(x.moments[a.moment.kind], id)
+		}
+	}
+}
+
+// lookBacks are the leaves that the atom asks.
+func (a *atom) lookBacks() []*Leaf {
+	switch {
+	case a.leaf != nil:
+		return []*Leaf{a.leaf}
+	case a.moment.leaf != nil:
+		return []*Leaf{a.moment.leaf}
+	}
+	return a.steps
+}
+
+func (x *index) addNumbers(id int32, a *atom) {
+	of := func(n *number) *thresholds {
+		if n.kind == totalOf {
+			if x.totals[n.name] == nil {
+				x.totals[n.name] = &thresholds{}
+			}
+			return x.totals[n.name]
+		}
+		if x.numbers[n.kind] == nil {
+			x.numbers[n.kind] = &thresholds{}
+		}
+		return x.numbers[n.kind]
+	}
+	if a.right.kind == fixed {
+		of(&a.left).add(id, a.right.fixed)
+		return
+	}
+	for _, n := range []*number{&a.left, &a.right} {
+		if list := of(n); !slices.Contains(list.others, id) {
+			list.others = append(list.others, id)
+		}
+	}
+}
+
+func (x *index) trait(name string) *traitAtoms {
+	if x.traits[name] == nil {
+		x.traits[name] = &traitAtoms{byText: map[string][]int32{}}
+	}
+	return x.traits[name]
+}
+
+func (x *index) addUnclear(id int32, path string) {
+	x.allTrait = append(x.allTrait, id)
+	name, _, nested := strings.Cut(path, ".")
+	x.trait(path).unclear = append(x.trait(path).unclear, id)
+	if nested {
+		x.trait(name).unclear = append(x.trait(name).unclear, id)
+	}
+}
+
+func (x *index) addTrait(id int32, a *atom) {
+	if strings.Contains(a.name, ".") {
+		x.addUnclear(id, a.name)
+		return
+	}
+	x.allTrait = append(x.allTrait, id)
+	t := x.trait(a.name)
+	onlyText := !slices.ContainsFunc(a.test.want, func(c constant) bool { return c.kind != aString })
+	switch {
+	case a.test.op == is && onlyText:
+		for _, c := range a.test.want {
+			if list := t.byText[c.text]; !slices.Contains(list, id) {
+				t.byText[c.text] = append(list, id)
+			}
+		}
+	case a.test.op == is && len(a.test.want) == 1 && a.test.want[0].kind == aNumber:
+		t.numbers.add(id, a.test.want[0].number)
+	case a.test.op == below || a.test.op == atMost || a.test.op == above || a.test.op == atLeastAs:
+		t.numbers.add(id, a.test.limit)
+	default:
+		t.others = append(t.others, id)
+	}
+}
+
+func (t *thresholds) add(id int32, limit float64) {
+	t.limits, t.atoms = append(t.limits, limit), append(t.atoms, id)
+}
+
+func (x *index) sort() {
+	for _, t := range x.traits {
+		t.numbers.sort()
+	}
+	for _, t := range x.totals {
+		t.sort()
+	}
+	for _, t := range x.numbers {
+		if t != nil {
+			t.sort()
+		}
+	}
+}
+
+func (t *thresholds) sort() {
+	order := make([]int, len(t.limits))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(t.limits[a], t.limits[b]) })
+	sorted := thresholds{others: t.others}
+	for _, i := range order {
+		sorted.add(t.atoms[i], t.limits[i])
+	}
+	*t = sorted
+}
+
+// between are the atoms that a number which went from a to b may have changed.
+func (t *thresholds) between(a, b float64) []int32 {
+	from, _ := slices.BinarySearch(t.limits, min(a, b))
+	to := from
+	for highest := max(a, b); to < len(t.limits) && t.limits[to] <= highest; {
+		to++
+	}
+	return t.atoms[from:to]
+}

@@ -1,0 +1,248 @@
+package rule
+
+import (
+	"math/bits"
+
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+// Work is one step of a [Set] over one customer: what happened is noted, then each rule that may have changed is asked,
+// by rank. It is used by one goroutine.
+type Work struct {
+	set          *Set
+	view, before view
+	memo         memo
+	// Which rules to ask, by rank: those that are true, and those that are false.
+	ifIn, ifOut []uint64
+	word        int // where Next goes on
+}
+
+// Begin starts a step at now, not earlier than p.Now. End must follow.
+func (s *Set) Begin(p *profile.Profile, now event.Instant) *Work {
+	w := s.works.Get().(*Work)
+	w.memo.forget()
+	w.view.p, w.view.now, w.view.memo = p, now, &w.memo
+	w.before.now, w.word = now, 0
+	return w
+}
+
+// End gives back what the step used.
+func (w *Work) End() {
+	w.view.p, w.before.p = nil, nil
+	w.set.works.Put(w)
+}
+
+// All marks every rule.
+func (w *Work) All() {
+	for rank := range w.set.rules {
+		w.Mark(rank)
+	}
+}
+
+// Fresh marks the rules that may be true for a customer of whom nothing is known. The customer's first event is noted
+// beside it.
+func (w *Work) Fresh() {
+	for _, rank := range w.set.fresh {
+		w.Mark(int(rank))
+	}
+}
+
+// Mark has a rule asked in any case, such as one whose answer is due.
+func (w *Work) Mark(rank int) {
+	bit := uint64(1) << (rank & 63)
+	w.ifIn[rank>>6] |= bit
+	w.ifOut[rank>>6] |= bit
+}
+
+// Note records what the leaves need of an event, which the profile's other parts hold already, and marks the rules that
+// the step may have changed. e is nil for a step without an event.
+func (w *Work) Note(e *event.Event, before *profile.Before) {
+	w.before.p = &before.Profile
+	x, p := &w.set.index, w.view.p
+	if e != nil {
+		w.record(e)
+		w.noteTraits(before)
+		for channel := range e.Consent {
+			w.uncertain(x.consents[channel])
+		}
+		if t := x.totals[e.CountName()]; t != nil {
+			w.noteTotal(t, float64(before.Count), float64(p.Count(e.CountName())))
+		}
+	}
+	for kind, t := range x.numbers {
+		if t != nil {
+			w.noteNumber(numberKind(kind), t)
+		}
+	}
+	for kind, atoms := range x.moments {
+		if len(atoms) > 0 {
+			m := moment{kind: momentKind(kind)}
+			was, _, _ := m.get(w.before.p, w.view.now)
+			if is, _, _ := m.get(p, w.view.now); is != was {
+				w.compare(atoms)
+			}
+		}
+	}
+}
+
+// record lets the leaves keep the event, and notes what that changed.
+func (w *Work) record(e *event.Event) {
+	in := w.set.leaves.byEvent[e.CountName()]
+	if in == nil {
+		return
+	}
+	p := w.view.p
+	in.each(e, func(l *Leaf) {
+		atoms := w.set.index.leaves[l.ID]
+		var known [16]answer
+		was := known[:0]
+		for _, id := range atoms {
+			ok, until := w.set.atoms[id].eval(&w.view)
+			was = append(was, answer{ok: ok, until: until})
+		}
+		l.Record(p, e)
+		for i, id := range atoms {
+			w.memo.drop(int(id)) // a sequence may have been asked between its steps
+			w.changed(id, was[i].ok, was[i].until)
+		}
+	})
+}
+
+func (w *Work) noteTraits(before *profile.Before) {
+	x, p := &w.set.index, w.view.p
+	if len(before.Traits) > 0 && len(p.Traits) >= profile.MaxNames { // one may have made room for another
+		w.uncertain(x.allTrait)
+		return
+	}
+	for i := range before.Traits {
+		t := x.traits[before.Traits[i].Name]
+		if t == nil {
+			continue
+		}
+		was, is := before.Traits[i].Value, p.Traits[before.Traits[i].Name].Value
+		if string(was) != string(is) {
+			w.noteTrait(t, event.ValueOf(was), event.ValueOf(is))
+		}
+	}
+}
+
+func (w *Work) noteTrait(t *traitAtoms, was, is event.Value) {
+	for _, v := range [2]event.Value{was, is} {
+		if text, ok := textOf(v); ok {
+			for _, id := range t.byText[string(text)] {
+				w.changed(id, w.set.atoms[id].test.holds(was), 0)
+			}
+		}
+	}
+	numbers := t.numbers.atoms
+	if a, ok := was.Number(); ok {
+		if b, ok := is.Number(); ok {
+			numbers = t.numbers.between(a, b)
+		}
+	}
+	for _, list := range [2][]int32{numbers, t.others} {
+		for _, id := range list {
+			w.changed(id, w.set.atoms[id].test.holds(was), 0)
+		}
+	}
+	w.uncertain(t.unclear)
+}
+
+func (w *Work) noteTotal(t *thresholds, was, is float64) {
+	if was == is {
+		return
+	}
+	for _, id := range t.between(was, is) {
+		a := w.set.atoms[id]
+		w.changed(id, a.relation.holds(was, a.right.fixed), 0)
+	}
+	w.uncertain(t.others)
+}
+
+func (w *Work) noteNumber(kind numberKind, t *thresholds) {
+	n := number{kind: kind}
+	was, wasUntil := n.get(w.before.p, w.view.now)
+	is, until := n.get(w.view.p, w.view.now)
+	switch {
+	case shorter(wasUntil, until):
+		w.compare(t.atoms)
+		w.compare(t.others)
+	case was != is:
+		w.compare(t.between(was, is))
+		w.compare(t.others)
+	}
+}
+
+// compare notes atoms that look at nothing but the numbers and instants that the profile held before.
+func (w *Work) compare(atoms []int32) {
+	for _, id := range atoms {
+		ok, until := w.set.atoms[id].eval(&w.before)
+		w.changed(id, ok, until)
+	}
+}
+
+// uncertain marks the rules that ask atoms of which nobody knows what they said before.
+func (w *Work) uncertain(atoms []int32) {
+	for _, id := range atoms {
+		lean := &w.set.leans[id]
+		for _, list := range [2][]int32{lean.plain, lean.negated} {
+			for _, rank := range list {
+				w.Mark(int(rank))
+			}
+		}
+	}
+}
+
+// changed marks the rules that lean on what the atom said before and no longer says, or says for less long.
+func (w *Work) changed(id int32, wasOK bool, wasUntil event.Instant) {
+	ok, until := w.memo.eval(int(id), w.set.atoms[id], &w.view)
+	switch {
+	case ok == wasOK && !shorter(wasUntil, until):
+	case ok != wasOK && ok, ok == wasOK && !ok: // it is true now, or false for less long: whoever leaned on its being false
+		w.mark(w.ifOut, w.set.leans[id].plain)
+		w.mark(w.ifIn, w.set.leans[id].negated)
+	default:
+		w.mark(w.ifIn, w.set.leans[id].plain)
+		w.mark(w.ifOut, w.set.leans[id].negated)
+	}
+}
+
+// shorter tells whether until ends before another end; zero is never.
+func shorter(was, until event.Instant) bool { return until != 0 && (was == 0 || until < was) }
+
+func (w *Work) mark(set []uint64, ranks []int32) {
+	for _, rank := range ranks {
+		set[rank>>6] |= 1 << (rank & 63)
+	}
+}
+
+// Next is the next rule to ask, by rank, if it was true, or if it was false before; -1 when there is none.
+func (w *Work) Next() (rank int, ifIn, ifOut bool) {
+	for ; w.word < len(w.ifIn); w.word++ {
+		in, out := &w.ifIn[w.word], &w.ifOut[w.word]
+		if both := *in | *out; both != 0 {
+			i := bits.TrailingZeros64(both)
+			bit := uint64(1) << i
+			ifIn, ifOut = *in&bit != 0, *out&bit != 0
+			*in &^= bit
+			*out &^= bit
+			return w.word<<6 | i, ifIn, ifOut
+		}
+	}
+	return -1, false, false
+}
+
+// Ask answers the rule, as [Rule.Eval] does.
+func (w *Work) Ask(rank int) (ok bool, until event.Instant) {
+	return w.set.rules[rank].root.eval(&w.view)
+}
+
+// Answered notes that the profile's membership in the rule's segment is another now, so that the rules which ask for
+// it are asked too; they all have a higher rank.
+func (w *Work) Answered(rank int, before profile.Membership) {
+	for _, id := range w.set.index.segments[w.set.rules[rank].id] {
+		w.memo.drop(int(id))
+		w.changed(id, before.In, later(before.Until, w.view.now))
+	}
+}
