@@ -68,6 +68,8 @@ type Profile struct {
 	Segments map[string]Membership
 	// SegmentsDue is no later than the earliest Until of Segments; zero: none has one.
 	SegmentsDue event.Instant
+	// Members is what the keeper of Segments makes of them for itself. It is never stored.
+	Members *Members
 	// Definitions is the version of the definitions by which Segments was last computed.
 	Definitions uint64
 
@@ -136,6 +138,13 @@ type Scores struct {
 	Alive  float64     // probability of being still a customer, 0 to 1, four decimals
 	Scored event.Instant
 	Next   event.Instant // due for the daily recomputation; zero: never
+}
+
+// Members tells who is in which of a set of segments, by the set's own numbers.
+type Members struct {
+	Set   any      // whose numbers they are
+	Count int      // how many Segments there were
+	In    []uint64 // a bit for each segment
 }
 
 // Membership is where a profile stands with one segment.

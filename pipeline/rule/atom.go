@@ -14,6 +14,7 @@ type atom struct {
 	kind atomKind
 	// name is the channel of a consent, the segment, the path of a trait or property, the salt of a share.
 	name     string
+	trait    int // in a Set, the number of the trait with this name, from 1; 0: not numbered
 	test     test
 	relation relation
 
@@ -59,6 +60,9 @@ func (a *atom) eval(v *view) (ok bool, until event.Instant) {
 		}
 		return atLeast(v.p.Windows[a.leaf.ID], a.n, &a.leaf.window, zone, v.now)
 	case traitPasses:
+		if a.trait > 0 && v.memo != nil {
+			return a.test.holdsFor(v.memo.trait(int32(a.trait-1), v.p)), 0
+		}
 		return a.test.holds(traitAt(v.p, a.name)), 0
 	case compared:
 		left, soonest := a.left.get(v.p, v.now)

@@ -66,7 +66,7 @@ func (t *test) holds(v event.Value) bool {
 	case present:
 		return !v.Null()
 	case below, atMost, above, atLeastAs:
-		n, ok := v.Number()
+		n, ok := numberOf(v)
 		return ok && t.orders(n)
 	case contains, hasElement:
 		if raw := v.Raw(); t.op == hasElement || len(raw) > 0 && raw[0] == '[' {
@@ -80,6 +80,45 @@ func (t *test) holds(v event.Value) bool {
 	return ok && t.holdsText(text)
 }
 
+// traitValue is a trait as several tests of one step look at it.
+type traitValue struct {
+	step     uint32
+	isText   bool
+	isNumber bool
+	word     int32 // its number among the set's words, from 1; 0: none of them
+	number   float64
+	text     []byte
+	value    event.Value
+}
+
+func (s *Set) readTrait(v event.Value) traitValue {
+	t := traitValue{value: v}
+	if t.text, t.isText = textOf(v); t.isText {
+		t.word = s.words[string(t.text)]
+	} else {
+		t.number, t.isNumber = numberOf(v)
+	}
+	return t
+}
+
+// holdsFor is holds for a trait that is read already.
+func (t *test) holdsFor(v *traitValue) bool {
+	switch {
+	case v.isText && t.op <= matches:
+		return t.holdsText(v.text)
+	case v.isNumber && t.op >= below && t.op <= atLeastAs:
+		return t.orders(v.number)
+	case v.isNumber && t.op == is:
+		for i := range t.want {
+			if t.want[i].kind == aNumber && t.want[i].number == v.number {
+				return true
+			}
+		}
+		return false
+	}
+	return t.holds(v.value)
+}
+
 // among tells whether a list holds the constant.
 func (t *test) among(list event.Value) (found bool) {
 	list.Items(func(v event.Value) bool {
@@ -89,16 +128,18 @@ func (t *test) among(list event.Value) (found bool) {
 	return found
 }
 
-func (t *test) orders(n float64) bool {
-	switch t.op {
+func (t *test) orders(n float64) bool { return inOrderWith(t.op, n, t.limit) }
+
+func inOrderWith(op testOp, n, limit float64) bool {
+	switch op {
 	case below:
-		return n < t.limit
+		return n < limit
 	case atMost:
-		return n <= t.limit
+		return n <= limit
 	case above:
-		return n > t.limit
+		return n > limit
 	default:
-		return n >= t.limit
+		return n >= limit
 	}
 }
 
@@ -156,6 +197,37 @@ func textOf(v event.Value) ([]byte, bool) {
 	return []byte(s), ok
 }
 
+// numberOf is a JSON number's value. Of up to 15 digits with a point among them the quotient of two whole numbers that
+// are exact is the correctly rounded value: that is most numbers, without a parser.
+func numberOf(v event.Value) (float64, bool) {
+	raw := v.Raw()
+	digits := raw
+	if len(raw) > 0 && raw[0] == '-' {
+		digits = raw[1:]
+	}
+	if len(digits) == 0 || len(digits) > 15 {
+		return v.Number()
+	}
+	whole, scale, pointed := int64(0), 1.0, false
+	for _, c := range digits {
+		switch {
+		case c >= '0' && c <= '9':
+			whole = whole*10 + int64(c-'0')
+			if pointed {
+				scale *= 10
+			}
+		case c == '.' && !pointed:
+			pointed = true
+		default:
+			return v.Number()
+		}
+	}
+	if len(digits) != len(raw) {
+		whole = -whole
+	}
+	return float64(whole) / scale, true
+}
+
 // write prints the test of a value. Profiles depend on it inside filters: it must not change.
 func (t *test) write(b *strings.Builder, what string) {
 	switch t.op {
@@ -211,7 +283,7 @@ func (c *constant) equals(v event.Value) bool {
 	case aString:
 		return v.Is(c.text)
 	case aNumber:
-		n, ok := v.Number()
+		n, ok := numberOf(v)
 		return ok && n == c.number
 	default:
 		b, ok := v.Bool()

@@ -43,7 +43,7 @@ func (n *node) eval(v *view) (ok bool, until event.Instant) {
 	switch n.op {
 	case asks:
 		if v.memo != nil {
-			return v.memo.eval(n.id, n.atom, v)
+			return v.memo.eval(n.id, v)
 		}
 		return n.atom.eval(v)
 	case all:

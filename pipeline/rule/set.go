@@ -19,7 +19,11 @@ import (
 type Set struct {
 	rules  []ranked // by rank: after those whose segments it asks for, else in the order given
 	rank   map[string]int
+	traits []string // that atoms look at, by number
+	words  map[string]int32
 	atoms  []*atom
+	quick  []quick   // by atom
+	flats  []int32   // the parts of flat rules
 	leans  []leaning // by atom
 	leaves *LeafSet
 	index  index
@@ -31,6 +35,7 @@ type Set struct {
 type ranked struct {
 	id   string
 	root *node
+	flat flat
 }
 
 // leaning are the ranks of the rules that ask the atom: as it is, and below a not.
@@ -43,11 +48,11 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Set{rank: map[string]int{}, leaves: NewLeafSet(rules...), index: newIndex()}
-	byText := map[string]int{}
+	s := &Set{rank: map[string]int{}, words: map[string]int32{}, leaves: NewLeafSet(rules...), index: newIndex()}
+	byText, byName := map[string]int{}, map[string]int{}
 	for rank, i := range order {
 		s.rank[ids[i]] = rank
-		s.rules = append(s.rules, ranked{id: ids[i], root: s.share(rules[i].root, byText)})
+		s.rules = append(s.rules, ranked{id: ids[i], root: s.share(rules[i].root, byText, byName)})
 	}
 	s.leans = make([]leaning, len(s.atoms))
 	for rank := range s.rules {
@@ -61,6 +66,9 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 			}
 		})
 	}
+	for rank := range s.rules {
+		s.rules[rank].flat = s.flatten(s.rules[rank].root)
+	}
 	for id, a := range s.atoms {
 		s.index.add(int32(id), a)
 	}
@@ -71,7 +79,7 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 	}
 	s.works.New = func() any {
 		words := (len(s.rules) + 63) / 64
-		w := &Work{set: s, memo: memo{answers: make([]answer, len(s.atoms))}, ifIn: make([]uint64, words), ifOut: make([]uint64, words)}
+		w := &Work{set: s, memo: memo{set: s, answers: make([]answer, len(s.atoms)), traits: make([]traitValue, len(s.traits))}, ifIn: make([]uint64, words), ifOut: make([]uint64, words)}
 		w.view.zones, w.before.zones = z, z
 		return w
 	}
@@ -80,7 +88,7 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 }
 
 // share makes equal atoms one.
-func (s *Set) share(n *node, byText map[string]int) *node {
+func (s *Set) share(n *node, byText, byName map[string]int) *node {
 	made := &node{op: n.op, text: n.text}
 	if n.op == asks {
 		var b strings.Builder
@@ -89,15 +97,27 @@ func (s *Set) share(n *node, byText map[string]int) *node {
 		if !known {
 			id = len(s.atoms)
 			byText[b.String()] = id
-			s.atoms = append(s.atoms, n.atom)
+			a := *n.atom
+			if a.kind == traitPasses && !strings.Contains(a.name, ".") {
+				a.trait = s.numberTrait(a.name, byName)
+			}
+			s.atoms, s.quick = append(s.atoms, &a), append(s.quick, s.quicken(&a))
 		}
 		made.atom, made.id = s.atoms[id], id
 		return made
 	}
 	for _, part := range n.parts {
-		made.parts = append(made.parts, s.share(part, byText))
+		made.parts = append(made.parts, s.share(part, byText, byName))
 	}
 	return made
+}
+
+func (s *Set) numberTrait(name string, byName map[string]int) int {
+	if byName[name] == 0 {
+		s.traits = append(s.traits, name)
+		byName[name] = len(s.traits)
+	}
+	return byName[name]
 }
 
 func (s *Set) findFresh(z *zones) {

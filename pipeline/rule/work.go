@@ -13,8 +13,9 @@ type Work struct {
 	set          *Set
 	view, before view
 	memo         memo
-	// Which rules to ask, by rank: those that are true, and those that are false.
+	// Which rules to ask, by rank: if they are true, and if they are false.
 	ifIn, ifOut []uint64
+	members     *profile.Members
 	word        int // where Next goes on
 }
 
@@ -24,12 +25,29 @@ func (s *Set) Begin(p *profile.Profile, now event.Instant) *Work {
 	w.memo.forget()
 	w.view.p, w.view.now, w.view.memo = p, now, &w.memo
 	w.before.now, w.word = now, 0
+	w.members = s.members(p)
 	return w
+}
+
+// members are the customer's segments by rank.
+func (s *Set) members(p *profile.Profile) *profile.Members {
+	if m := p.Members; m != nil && m.Set == s && m.Count == len(p.Segments) {
+		return m
+	}
+	m := &profile.Members{Set: s, Count: len(p.Segments), In: make([]uint64, (len(s.rules)+63)/64)}
+	for id, membership := range p.Segments {
+		if rank, ok := s.rank[id]; ok && membership.In {
+			m.In[rank>>6] |= 1 << (rank & 63)
+		}
+	}
+	p.Members = m
+	return m
 }
 
 // End gives back what the step used.
 func (w *Work) End() {
-	w.view.p, w.before.p = nil, nil
+	w.members.Count = len(w.view.p.Segments)
+	w.view.p, w.before.p, w.members = nil, nil, nil
 	w.set.works.Put(w)
 }
 
@@ -122,31 +140,39 @@ func (w *Work) noteTraits(before *profile.Before) {
 		}
 		was, is := before.Traits[i].Value, p.Traits[before.Traits[i].Name].Value
 		if string(was) != string(is) {
-			w.noteTrait(t, event.ValueOf(was), event.ValueOf(is))
+			w.noteTrait(t, w.set.readTrait(event.ValueOf(was)), w.set.readTrait(event.ValueOf(is)))
 		}
 	}
 }
 
-func (w *Work) noteTrait(t *traitAtoms, was, is event.Value) {
-	for _, v := range [2]event.Value{was, is} {
-		if text, ok := textOf(v); ok {
-			for _, id := range t.byText[string(text)] {
-				w.changed(id, w.set.atoms[id].test.holds(was), 0)
+func (w *Work) noteTrait(t *traitAtoms, was, is traitValue) {
+	for _, v := range [2]*traitValue{&was, &is} {
+		if v.isText {
+			for _, id := range t.byText[string(v.text)] {
+				w.passed(id, &was, &is)
 			}
 		}
 	}
 	numbers := t.numbers.atoms
-	if a, ok := was.Number(); ok {
-		if b, ok := is.Number(); ok {
-			numbers = t.numbers.between(a, b)
-		}
+	if was.isNumber && is.isNumber {
+		numbers = t.numbers.between(was.number, is.number)
 	}
 	for _, list := range [2][]int32{numbers, t.others} {
 		for _, id := range list {
-			w.changed(id, w.set.atoms[id].test.holds(was), 0)
+			w.passed(id, &was, &is)
 		}
 	}
 	w.uncertain(t.unclear)
+}
+
+// passed notes a test of a trait that was something else before.
+func (w *Work) passed(id int32, was, is *traitValue) {
+	t := &w.set.atoms[id].test
+	ok := t.holdsFor(is)
+	w.memo.put(id, ok)
+	if ok != t.holdsFor(was) {
+		w.flipped(id, ok)
+	}
 }
 
 func (w *Work) noteTotal(t *thresholds, was, is float64) {
@@ -196,16 +222,23 @@ func (w *Work) uncertain(atoms []int32) {
 
 // changed marks the rules that lean on what the atom said before and no longer says, or says for less long.
 func (w *Work) changed(id int32, wasOK bool, wasUntil event.Instant) {
-	ok, until := w.memo.eval(int(id), w.set.atoms[id], &w.view)
+	ok, until := w.memo.eval(int(id), &w.view)
 	switch {
-	case ok == wasOK && !shorter(wasUntil, until):
-	case ok != wasOK && ok, ok == wasOK && !ok: // it is true now, or false for less long: whoever leaned on its being false
-		w.mark(w.ifOut, w.set.leans[id].plain)
-		w.mark(w.ifIn, w.set.leans[id].negated)
-	default:
-		w.mark(w.ifIn, w.set.leans[id].plain)
-		w.mark(w.ifOut, w.set.leans[id].negated)
+	case ok != wasOK:
+		w.flipped(id, ok)
+	case shorter(wasUntil, until):
+		w.flipped(id, !ok)
 	}
+}
+
+// flipped marks the rules that leaned on the atom's being what it no longer is, or is for less long than it was.
+func (w *Work) flipped(id int32, ok bool) {
+	lean, other := w.ifIn, w.ifOut
+	if ok {
+		lean, other = other, lean
+	}
+	w.mark(lean, w.set.leans[id].plain)
+	w.mark(other, w.set.leans[id].negated)
 }
 
 // shorter tells whether until ends before another end; zero is never.
@@ -217,30 +250,41 @@ func (w *Work) mark(set []uint64, ranks []int32) {
 	}
 }
 
-// Next is the next rule to ask, by rank, if it was true, or if it was false before; -1 when there is none.
-func (w *Work) Next() (rank int, ifIn, ifOut bool) {
+// Next is the next rule to ask, by rank, and whether it was true before; -1 when there is none.
+func (w *Work) Next() (rank int, in bool) {
 	for ; w.word < len(w.ifIn); w.word++ {
-		in, out := &w.ifIn[w.word], &w.ifOut[w.word]
-		if both := *in | *out; both != 0 {
-			i := bits.TrailingZeros64(both)
-			bit := uint64(1) << i
-			ifIn, ifOut = *in&bit != 0, *out&bit != 0
-			*in &^= bit
-			*out &^= bit
-			return w.word<<6 | i, ifIn, ifOut
+		members := w.members.In[w.word]
+		marked := w.ifIn[w.word]&members | w.ifOut[w.word]&^members
+		if marked == 0 {
+			w.ifIn[w.word], w.ifOut[w.word] = 0, 0
+			continue
 		}
+		i := bits.TrailingZeros64(marked)
+		bit := uint64(1) << i
+		w.ifIn[w.word] &^= bit
+		w.ifOut[w.word] &^= bit
+		return w.word<<6 | i, members&bit != 0
 	}
-	return -1, false, false
+	return -1, false
 }
 
 // Ask answers the rule, as [Rule.Eval] does.
 func (w *Work) Ask(rank int) (ok bool, until event.Instant) {
-	return w.set.rules[rank].root.eval(&w.view)
+	r := &w.set.rules[rank]
+	if r.flat.to > r.flat.from {
+		return r.flat.eval(w.set, &w.view)
+	}
+	return r.root.eval(&w.view)
 }
 
 // Answered notes that the profile's membership in the rule's segment is another now, so that the rules which ask for
 // it are asked too; they all have a higher rank.
-func (w *Work) Answered(rank int, before profile.Membership) {
+func (w *Work) Answered(rank int, before profile.Membership, in bool) {
+	if bit := uint64(1) << (rank & 63); in {
+		w.members.In[rank>>6] |= bit
+	} else {
+		w.members.In[rank>>6] &^= bit
+	}
 	for _, id := range w.set.index.segments[w.set.rules[rank].id] {
 		w.memo.drop(int(id))
 		w.changed(id, before.In, later(before.Until, w.view.now))

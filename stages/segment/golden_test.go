@@ -2,15 +2,14 @@ package segment
 
 import (
 	"flag"
-	"os"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"golang.org/x/tools/txtar"
-
 
 	"attune/pipeline/event"
 	"attune/pipeline/profile"

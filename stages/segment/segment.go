@@ -29,7 +29,7 @@ var _ pipeline.Stage = (*Stage)(nil)
 // New compiles the segments. Its error joins every mistake; those in a rule are *rule.Error inside.
 func New(defs []Definition, c *rule.Compiler) (*Stage, error) {
 	s := &Stage{}
-	known := make(map[string]bool, len(defs))
+	known, taken := make(map[string]bool, len(defs)), make(map[string]bool, len(defs))
 	for _, d := range defs {
 		known[d.ID] = true
 	}
@@ -40,10 +40,11 @@ func New(defs []Definition, c *rule.Compiler) (*Stage, error) {
 			errs = append(errs, fmt.Errorf("segment %q: %w", d.ID, err))
 			continue
 		}
-		if slices.Contains(ids, d.ID) {
+		if taken[d.ID] {
 			errs = append(errs, fmt.Errorf("segment %q: id: is defined twice; give one of them another id", d.ID))
 			continue
 		}
+		taken[d.ID] = true
 		r, err := c.Compile(d.When, rule.WithOtherSegments(known))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("segment %q: when: %w", d.ID, err))
@@ -104,11 +105,8 @@ func (s *Stage) Apply(step *pipeline.Step) {
 	if redefined {
 		flip = func(id string, entered bool) { step.FlipBecause(id, entered, pipeline.BecauseDefinitions) }
 	}
-	for rank, ifIn, ifOut := w.Next(); rank >= 0; rank, ifIn, ifOut = w.Next() {
-		before := p.Segments[s.set.ID(rank)]
-		if before.In && ifIn || !before.In && ifOut {
-			s.ask(w, step, rank, before, flip)
-		}
+	for rank, in := w.Next(); rank >= 0; rank, in = w.Next() {
+		s.ask(w, step, rank, in, due || redefined, flip)
 	}
 	if undefined {
 		s.leaveUndefined(step)
@@ -136,13 +134,21 @@ func (s *Stage) markDue(w *rule.Work, p *profile.Profile, now event.Instant) (un
 	return undefined
 }
 
-// ask evaluates one segment and keeps the answer where there is something to keep.
-func (s *Stage) ask(w *rule.Work, step *pipeline.Step, rank int, before profile.Membership, flip func(id string, entered bool)) {
-	p, id := step.Profile, s.set.ID(rank)
+// ask evaluates one segment and keeps the answer where there is something to keep. An answer that is the same for longer
+// than was known is not written down before the time that was known has come, if that is still to come.
+func (s *Stage) ask(w *rule.Work, step *pipeline.Step, rank int, was, due bool, flip func(id string, entered bool)) {
 	in, until := w.Ask(rank)
+	if in == was && until == 0 && !due {
+		return
+	}
+	p, id := step.Profile, s.set.ID(rank)
+	before := p.Segments[id]
+	if in == was && !due && before.Until != 0 && before.Until <= until {
+		return
+	}
 	after := profile.Membership{In: in, Until: until}
 	switch {
-	case in && before.In:
+	case in && was:
 		after.Since = before.Since
 	case in:
 		after.Since = step.Now
@@ -150,7 +156,7 @@ func (s *Stage) ask(w *rule.Work, step *pipeline.Step, rank int, before profile.
 	if after == before {
 		return
 	}
-	if in != before.In {
+	if in != was {
 		flip(id, in)
 	}
 	if until != 0 && (p.SegmentsDue == 0 || until < p.SegmentsDue) {
@@ -164,7 +170,7 @@ func (s *Stage) ask(w *rule.Work, step *pipeline.Step, rank int, before profile.
 		}
 		p.Segments[id] = after
 	}
-	w.Answered(rank, before)
+	w.Answered(rank, before, in)
 }
 
 // leaveUndefined ends the memberships in segments that are not defined, by id.

@@ -1,0 +1,126 @@
+package rule
+
+import (
+	"cmp"
+	"slices"
+
+	"attune/pipeline/event"
+)
+
+// quick is an atom in little space. A step that asks a hundred rules out of ten thousand waits mostly for memory, so the
+// frequent kinds of atoms are kept in one list, in a fraction of what an atom takes.
+type quick struct {
+	kind   quickKind
+	op     testOp
+	trait  int32
+	n      int32 // at least so many; the number of the word
+	limit  float64
+	leaf   uint64
+	length event.Instant
+}
+
+type quickKind uint8
+
+const (
+	inFull    quickKind = iota // see the atom
+	word                       // the trait is the set's n-th word
+	inOrder                    // the trait is a number in an order with the limit
+	inRolling                  // the leaf's window, which moves with the clock, holds n events or more
+)
+
+func (q *quick) eval(s *Set, id int, v *view) (bool, event.Instant) {
+	switch q.kind {
+	case word:
+		return v.memo.trait(q.trait, v.p).word == q.n, 0
+	case inOrder:
+		t := v.memo.trait(q.trait, v.p)
+		return t.isNumber && inOrderWith(q.op, t.number, q.limit), 0
+	case inRolling:
+		w := window{kind: rolling, length: q.length}
+		return atLeast(v.p.Windows[q.leaf], int(q.n), &w, nil, v.now)
+	default:
+		return s.atoms[id].eval(v)
+	}
+}
+
+// quicken makes the short form of an atom.
+func (s *Set) quicken(a *atom) quick {
+	switch {
+	case a.kind == happened && a.leaf.window.kind == rolling:
+		return quick{kind: inRolling, n: int32(a.n), leaf: a.leaf.ID, length: a.leaf.window.length}
+	case a.trait == 0:
+	case a.test.op == is && len(a.test.want) == 1 && a.test.want[0].kind == aString:
+		text := a.test.want[0].text
+		if s.words[text] == 0 {
+			s.words[text] = int32(len(s.words) + 1)
+		}
+		return quick{kind: word, trait: int32(a.trait - 1), n: s.words[text]}
+	case a.test.op >= below && a.test.op <= atLeastAs:
+		return quick{kind: inOrder, trait: int32(a.trait - 1), op: a.test.op, limit: a.test.limit}
+	}
+	return quick{}
+}
+
+// flat is a rule that is one chain of && or of || over atoms, as most are: its parts lie together in the set's list, each
+// twice the atom's number, and one more below a not.
+type flat struct {
+	from, to int32 // none: the rule is not flat
+	neutral  bool
+}
+
+func (s *Set) flatten(root *node) flat {
+	parts := []*node{root}
+	if root.op == all || root.op == either {
+		parts = root.parts
+	}
+	var codes []int32
+	for _, n := range parts {
+		below := int32(0)
+		if n.op == not {
+			below, n = 1, n.parts[0]
+		}
+		if n.op != asks {
+			return flat{}
+		}
+		codes = append(codes, int32(n.id)<<1|below)
+	}
+	// What looks into the profile's maps comes last: an answer that decides may come before it.
+	slices.SortStableFunc(codes, func(a, b int32) int { return cmp.Compare(s.quick[a>>1].cost(), s.quick[b>>1].cost()) })
+	f := flat{from: int32(len(s.flats)), neutral: root.op != either}
+	s.flats = append(s.flats, codes...)
+	f.to = int32(len(s.flats))
+	return f
+}
+
+func (q *quick) cost() int {
+	switch q.kind {
+	case word, inOrder:
+		return 0
+	case inRolling:
+		return 1
+	}
+	return 2
+}
+
+// eval is combine over the parts.
+func (f *flat) eval(s *Set, v *view) (bool, event.Instant) {
+	var soonest, latest event.Instant
+	decided := false
+	m := v.memo
+	for _, code := range s.flats[f.from:f.to] {
+		ok, until := m.eval(int(code>>1), v)
+		ok = ok != (code&1 != 0)
+		switch {
+		case ok != f.neutral && until == 0:
+			return ok, 0
+		case ok != f.neutral:
+			decided, latest = true, max(latest, until)
+		case until != 0 && (soonest == 0 || until < soonest):
+			soonest = until
+		}
+	}
+	if decided {
+		return !f.neutral, latest
+	}
+	return f.neutral, soonest
+}
