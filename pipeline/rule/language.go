@@ -2,6 +2,8 @@ package rule
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/cel"
@@ -43,6 +45,9 @@ func signatures() map[string]string {
 		"has_property": `has_property("category")`,
 	}
 }
+
+// Functions are the names of all functions, sorted.
+func Functions() []string { return slices.Sorted(maps.Keys(signatures())) }
 
 // declarations are the closed set of functions and variables, and nothing of CEL's standard library.
 func declarations() []cel.EnvOption {

@@ -143,6 +143,9 @@ func (s *Set) Atoms() int { return len(s.atoms) }
 // ID is the segment of the rule with this rank.
 func (s *Set) ID(rank int) string { return s.rules[rank].id }
 
+// Asked tells whether another rule asks for this one's segment.
+func (s *Set) Asked(rank int) bool { return len(s.index.segments[s.rules[rank].id]) > 0 }
+
 // Rank finds a segment's rule.
 func (s *Set) Rank(id string) (int, bool) {
 	rank, ok := s.rank[id]

@@ -128,8 +128,9 @@ const (
 	benchProducts = 100
 )
 
-// benchRules are random: 2 to 5 predicates over the fields and products, and the same without windows for the baselines.
-func benchRules(n int) (defs []Definition, plain []string) {
+// benchRules are random: 2 to 5 predicates over the fields and products, one in so many rules of any of them instead of
+// all (0: none), and the same without windows for the baselines.
+func benchRules(n, either int) (defs []Definition, plain []string) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range n {
 		var ours, theirs []string
@@ -154,7 +155,7 @@ func benchRules(n int) (defs []Definition, plain []string) {
 			}
 		}
 		and := " && "
-		if random.IntN(4) == 0 {
+		if either > 0 && random.IntN(either) == 0 {
 			and = " || "
 		}
 		defs = append(defs, Definition{ID: fmt.Sprintf("segment-%d", i), When: strings.Join(ours, and)})
@@ -173,9 +174,9 @@ func benchValue(random *rand.Rand, field int) string {
 // An event that touches three fields, a product and two traits, a second after the one before: what segments that it
 // concerns cost, with those steps that fall due in between. The traits are written as enrich does.
 func BenchmarkSegments(b *testing.B) {
-	for _, n := range []int{1000, 10_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			defs, _ := benchRules(n)
+	for _, k := range []struct{ n, either int }{{1000, 0}, {10_000, 0}, {1000, 4}, {10_000, 4}} {
+		b.Run(fmt.Sprintf("%d/%s", k.n, map[bool]string{true: "all", false: "quarter-any"}[k.either == 0]), func(b *testing.B) {
+			defs, _ := benchRules(k.n, k.either)
 			s := stage(b, defs...)
 			random := rand.New(rand.NewPCG(3, 4))
 			p := profile.New("u1")
@@ -231,7 +232,7 @@ func BenchmarkSegments(b *testing.B) {
 
 // What it takes to ask all of a thousand rules at each event, the counts of their windows ready made.
 func BenchmarkSegmentsBaseline(b *testing.B) {
-	_, plain := benchRules(1000)
+	_, plain := benchRules(1000, 0)
 	random := rand.New(rand.NewPCG(3, 4))
 	in := map[string]any{}
 	for f := range benchFields {

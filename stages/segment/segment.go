@@ -142,7 +142,10 @@ func (s *Stage) ask(w *rule.Work, step *pipeline.Step, rank int, was, due bool, 
 		return
 	}
 	p, id := step.Profile, s.set.ID(rank)
-	before := p.Segments[id]
+	var before profile.Membership
+	if in == was || s.set.Asked(rank) {
+		before = p.Segments[id]
+	}
 	if in == was && !due && before.Until != 0 && before.Until <= until {
 		return
 	}
@@ -153,7 +156,7 @@ func (s *Stage) ask(w *rule.Work, step *pipeline.Step, rank int, was, due bool, 
 	case in:
 		after.Since = step.Now
 	}
-	if after == before {
+	if in == was && after == before {
 		return
 	}
 	if in != was {
