@@ -56,6 +56,8 @@ func (c *check) document(docs map[string]*document.Document, dir, id string) (do
 }
 
 func (c *check) allSegments() {
+	var ids []string
+	var rules []*rule.Rule
 	for _, s := range c.ws.Segments {
 		doc, skip := c.document(c.ws.sources.segments, segmentDir, s.ID)
 		if skip {
@@ -68,8 +70,16 @@ func (c *check) allSegments() {
 			}
 			continue
 		}
-		_, err := c.compiler.Compile(s.When, rule.WithOtherSegments(c.segments))
+		r, err := c.compiler.Compile(s.When, rule.WithOtherSegments(c.segments))
 		c.rule(doc, "when", s.When, err)
+		if err == nil {
+			ids, rules = append(ids, s.ID), append(rules, r)
+		}
+	}
+	var cycle *rule.CycleError
+	if _, err := rule.NewSet(ids, rules); errors.As(err, &cycle) {
+		doc, _ := c.document(c.ws.sources.segments, segmentDir, cycle.IDs[0])
+		c.add(doc.Problem("when", "", cycle.Error(), "leave one of these in_segment out"))
 	}
 }
 

@@ -42,6 +42,9 @@ func TestCommandLine(t *testing.T) {
 		{[]string{"check", broken}, exitFailed, []string{
 			"segments/vip.yaml:2:7", "customer.clw", "did you mean clv", "campaigns/cart.yaml:3:1", `"holdout" is not supported yet`,
 		}},
+		{[]string{"check", "--map", "../../config/example"}, 0, []string{
+			"is fine", "bytes of a profile", "segment loyal ", "campaign loyal-thanks (on)", "event Order Completed ", "segment hot-sneaker-fans, segment lapsing",
+		}},
 		{[]string{"test", broken}, exitFailed, []string{"vip.yaml:2:"}},
 		{[]string{"apply", broken}, exitFailed, []string{"vip.yaml:2:"}},
 		{[]string{"init", broken}, exitFailed, []string{"not empty"}},

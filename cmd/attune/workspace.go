@@ -31,6 +31,7 @@ func (i *initCommand) Run(s streams) error {
 type checkCommand struct {
 	Dir    string `arg:"" default:"." help:"The workspace (default: this folder)."`
 	Config string `placeholder:"FILE" help:"An attune.yaml, whose destinations the campaigns may use (default: one named mail)."`
+	Map    bool   `help:"Show which event, trait or segment feeds which segment and campaign."`
 }
 
 // Run is the command.
@@ -43,7 +44,17 @@ func (c *checkCommand) Run(s streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "%s is fine: %d segments, %d campaigns, %d templates, %d scenarios\n", c.Dir, len(ws.Segments), len(ws.Campaigns), len(ws.Templates), len(scenarios))
+	size, err := ws.RuleBytes()
+	if err != nil {
+		return err
+	}
+	if c.Map {
+		if err := ws.Map(s.out); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(s.out, "%s is fine: %d segments, %d campaigns, %d templates, %d scenarios; what the rules look back at takes at most %d bytes of a profile\n",
+		c.Dir, len(ws.Segments), len(ws.Campaigns), len(ws.Templates), len(scenarios), size)
 	return nil
 }
 

@@ -158,7 +158,7 @@ type CycleError struct {
 }
 
 func (e *CycleError) Error() string {
-	return "the segments " + strings.Join(append(e.IDs, e.IDs[0]), " → ") + " ask for each other (in_segment must not lead back)"
+	return "the segments " + strings.Join(append(slices.Clone(e.IDs), e.IDs[0]), " → ") + " ask for each other with in_segment"
 }
 
 // ranks puts rules after those that they ask for.

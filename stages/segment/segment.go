@@ -68,6 +68,9 @@ func New(defs []Definition, c *rule.Compiler) (*Stage, error) {
 // Asks are the names of the events whose all-time count the segments ask for, sorted.
 func (s *Stage) Asks() []string { return slices.Clone(s.asks) }
 
+// MaxBytes is what the segments' rules take at most in a stored profile, beside the memberships.
+func (s *Stage) MaxBytes() int { return s.set.Leaves().MaxBytes() }
+
 // Set are the compiled rules, by the segments' ids.
 func (s *Stage) Set() *rule.Set { return s.set }
 

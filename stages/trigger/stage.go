@@ -91,6 +91,9 @@ func (*Stage) Name() string { return "trigger" }
 // Asks are the names of the events whose all-time count the campaigns' rules ask for, sorted.
 func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
 
+// MaxBytes is what the campaigns' rules take at most in a stored profile.
+func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }
+
 // Campaigns are the ids of the campaigns, sorted.
 func (st *Stage) Campaigns() []string { return slices.Sorted(maps.Keys(st.campaigns)) }
 

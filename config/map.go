@@ -1,0 +1,86 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"attune/pipeline/rule"
+)
+
+// RuleBytes is how large the part of a stored profile that rules look back at can get, in bytes.
+func (ws *Workspace) RuleBytes() (int, error) {
+	chain, err := ws.Chain(1)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, stage := range chain.Stages {
+		if bounded, ok := stage.(interface{ MaxBytes() int }); ok {
+			n += bounded.MaxBytes()
+		}
+	}
+	return n, nil
+}
+
+// Map writes what feeds what, a line each: the events, traits and scores that segments and campaigns ask for, and the
+// segments that other segments and campaigns ask for. The workspace must have no problems.
+func (ws *Workspace) Map(w io.Writer) error {
+	compiler, err := compiler()
+	if err != nil {
+		return err
+	}
+	segments := map[string]bool{}
+	for _, s := range ws.Segments {
+		segments[s.ID] = true
+	}
+	feeds := map[string][]string{} // by field: who asks for it
+	add := func(reader, text string, opts ...rule.Option) error {
+		if text == "" {
+			return nil
+		}
+		r, err := compiler.Compile(text, opts...)
+		if err != nil {
+			return fmt.Errorf("%s: %w", reader, err)
+		}
+		for _, field := range r.Reads().Fields {
+			feeds[field] = append(feeds[field], reader)
+		}
+		return nil
+	}
+	for _, s := range ws.Segments {
+		if err := add("segment "+s.ID, s.When, rule.WithOtherSegments(segments)); err != nil {
+			return err
+		}
+	}
+	for _, c := range ws.Campaigns {
+		name := "campaign " + c.ID
+		for _, rules := range [][2]string{{"on.where", c.On.Where}, {"audience", c.Audience}} {
+			if err := add(name+" ("+rules[0]+")", rules[1], rule.WithEvent(), rule.WithSegments(segments)); err != nil {
+				return err
+			}
+		}
+		note := func(field, id, part string) {
+			if id != "" {
+				feeds[field+id] = append(feeds[field+id], name+" ("+part+")")
+			}
+		}
+		note("event:", c.On.Event, "on")
+		note("segment:", c.On.SegmentEntered, "on")
+		note("segment:", c.On.SegmentExited, "on")
+		if c.Unless != nil {
+			note("event:", c.Unless.Event, "unless")
+		}
+	}
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, field := range slices.SortedFunc(maps.Keys(feeds), cmp.Compare[string]) {
+		readers := feeds[field]
+		slices.Sort(readers)
+		fmt.Fprintf(table, "%s\t%s\n", strings.Replace(field, ":", " ", 1), strings.Join(slices.Compact(readers), ", "))
+	}
+	return table.Flush()
+}
