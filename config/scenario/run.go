@@ -78,7 +78,7 @@ func (s *Scenario) compare(w *world, path string, at time.Duration, e *Expect) [
 		want := slices.Sorted(slices.Values(e.Segments[id]))
 		if got := w.members(id); !slices.Equal(got, want) {
 			failures = append(failures, s.failure(path+".segments."+id,
-				fmt.Sprintf("members of %s at %s are not as expected", id, written(at)), diffSets(want, got)))
+				fmt.Sprintf("members of %s at %s are not as expected", id, written(at)), append(diffSets(want, got), w.why(id, want, got)...)))
 		}
 	}
 	if e.Deliveries != nil {

@@ -32,6 +32,7 @@ type world struct {
 	chain     *pipeline.Chain
 	names     *vault.Names
 	start     event.Instant
+	now       event.Instant
 	position  uint64
 	customers []*customer          // in the order of their first call
 	users     map[string]*customer // by user id
@@ -67,6 +68,7 @@ func newWorld(ws *config.Workspace) (*world, error) {
 
 // advance runs every wake-up that is due up to an instant, each at its own, in the order of time.
 func (w *world) advance(to event.Instant) error {
+	defer func() { w.now = to }()
 	for {
 		var next *customer
 		for _, c := range w.customers {
