@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -63,6 +64,7 @@ type testCommand struct {
 	Dir     string `arg:"" default:"." help:"The workspace (default: this folder)."`
 	Config  string `placeholder:"FILE" help:"An attune.yaml, whose destinations the campaigns may use (default: one named mail)."`
 	Verbose bool   `short:"v" help:"Name every scenario."`
+	JUnit   string `name:"junit" placeholder:"FILE" help:"Write the outcome as JUnit's XML too."`
 }
 
 // Run is the command.
@@ -77,6 +79,15 @@ func (t *testCommand) Run(s streams) error {
 	}
 	if err := report.Write(s.out, t.Verbose); err != nil {
 		return err
+	}
+	if t.JUnit != "" {
+		var file bytes.Buffer
+		if err := report.WriteJUnit(&file); err != nil {
+			return err
+		}
+		if err := os.WriteFile(t.JUnit, file.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("junit report: %w", err)
+		}
 	}
 	if n := report.Failed(); n > 0 {
 		return reportedError{fmt.Errorf("%d scenarios failed", n)}

@@ -59,8 +59,12 @@ func RunAll(fsys fs.FS, ws *config.Workspace) (Report, error) {
 		return Report{}, err
 	}
 	var r Report
+	chain, err := ws.Chain(version) // stages never change: one chain serves all
+	if err != nil {
+		return r, err
+	}
 	for _, s := range scenarios {
-		failures, err := s.Run(ws)
+		failures, err := s.run(newWorld(ws, chain))
 		if err != nil {
 			return r, err
 		}

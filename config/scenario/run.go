@@ -33,15 +33,20 @@ func (f Failure) Error() string {
 // Run runs the scenario through the workspace's chain and tells everything that was not as expected. The error is
 // for what can't be run at all.
 func (s *Scenario) Run(ws *config.Workspace) ([]Failure, error) {
-	w, err := newWorld(ws)
+	chain, err := ws.Chain(version)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Path, err)
 	}
+	return s.run(newWorld(ws, chain))
+}
+
+func (s *Scenario) run(w *world) ([]Failure, error) {
 	var failures []Failure
 	for i, step := range s.file.Steps {
 		path := fmt.Sprintf("steps[%d]", i)
 		at := w.start.Add(step.At)
-		if err := w.advance(at); err != nil {
+		err := w.advance(at)
+		if err != nil {
 			return failures, s.failed(path, err)
 		}
 		switch {
