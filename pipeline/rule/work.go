@@ -167,10 +167,19 @@ func (w *Work) noteTrait(t *traitAtoms, was, is traitValue) {
 
 // passed notes a test of a trait that was something else before.
 func (w *Work) passed(id int32, was, is *traitValue) {
-	t := &w.set.atoms[id].test
-	ok := t.holdsFor(is)
+	var ok, wasOK bool
+	switch q := &w.set.quick[id]; q.kind {
+	case word:
+		ok, wasOK = is.word == q.n, was.word == q.n
+	case inOrder:
+		ok = is.isNumber && inOrderWith(q.op, is.number, q.limit)
+		wasOK = was.isNumber && inOrderWith(q.op, was.number, q.limit)
+	default:
+		t := &w.set.atoms[id].test
+		ok, wasOK = t.holdsFor(is), t.holdsFor(was)
+	}
 	w.memo.put(id, ok)
-	if ok != t.holdsFor(was) {
+	if ok != wasOK {
 		w.flipped(id, ok)
 	}
 }
