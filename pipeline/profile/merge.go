@@ -45,7 +45,7 @@ func Merge(winner, loser *Profile) {
 	w.Segments = mergeSegments(w.Segments, l.Segments)
 	w.Waits = mergeWaits(w.Waits, l.Waits)
 	w.Sends = mergeSends(w.Sends, l.Sends)
-	w.Definitions, w.SegmentsDue = 0, w.EarliestUntil()
+	w.Definitions, w.Members, w.SegmentsDue = 0, nil, w.EarliestUntil()
 	w.Scores, w.Standing = Scores{}, Standing{}
 	if w.Orders.Count > 0 {
 		w.Scores.Next, w.Standing.Until = w.Now, w.Now

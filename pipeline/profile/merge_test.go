@@ -178,12 +178,14 @@ func TestMerge(t *testing.T) {
 		Waits:    []profile.Wait{{Campaign: "cart", Key: "1", Due: 200, Cause: "old"}, {Campaign: "cart", Key: "2", Due: 210}},
 		Sends:    []profile.Send{{Decision: "d1", At: 10}, {Decision: "d3", At: 30}},
 		Scores:   profile.Scores{CLV: 5, Next: 600},
+		Kept:     map[uint64]*profile.Kept{1: {Entries: []profile.Entry{{At: 90, Number: 5}, {At: 70, Number: 7}}, Count: 2, Sum: profile.Sum{Low: 1<<64 - 1}}, 2: {Count: 1}},
 	}
 	loser := &profile.Profile{
 		ID: "l", Now: 150, Applied: 9, Armed: 250, Definitions: 4,
 		Segments: map[string]profile.Membership{"both": {In: true, Since: 40, Until: 700}, "theirs": {In: true, Since: 20}, "soon": {Until: 450}},
 		Waits:    []profile.Wait{{Campaign: "cart", Key: "1", Due: 220, Cause: "new"}},
 		Sends:    []profile.Send{{Decision: "d2", At: 20}},
+		Kept:     map[uint64]*profile.Kept{1: {Entries: []profile.Entry{{At: 80, Number: 6}}, Count: 3, Sum: profile.Sum{High: -1, Low: 2}}, 3: {Count: 9}},
 	}
 	loser.Order(90, 10, "EUR")
 	profile.Merge(winner, loser)
@@ -193,6 +195,11 @@ func TestMerge(t *testing.T) {
 		Waits:    []profile.Wait{{Campaign: "cart", Key: "2", Due: 210}, {Campaign: "cart", Key: "1", Due: 220, Cause: "new"}},
 		Sends:    []profile.Send{{Decision: "d1", At: 10}, {Decision: "d2", At: 20}, {Decision: "d3", At: 30}},
 		Scores:   profile.Scores{Next: 150}, Standing: profile.Standing{Until: 150},
+		Kept: map[uint64]*profile.Kept{
+			1: {Entries: []profile.Entry{{At: 90, Number: 5}, {At: 80, Number: 6}, {At: 70, Number: 7}}, Count: 5, Sum: profile.Sum{Low: 1}}, // a carry
+			2: {Count: 1}, 3: {Count: 9},
+		},
+		SegmentsDue: 400,
 	}
 	want.Order(90, 10, "EUR")
 	if diff := cmp.Diff(want, winner); diff != "" {
