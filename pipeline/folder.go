@@ -81,7 +81,7 @@ func (f *folder) fold(ctx context.Context, urgent bool) error {
 			return err
 		}
 		if !urgent {
-			f.ease(3 * time.Since(began))
+			urgent = f.ease(3 * time.Since(began))
 		}
 		f.c.metrics.folded.Add(float64(len(folds)))
 	}
@@ -89,14 +89,17 @@ func (f *folder) fold(ctx context.Context, urgent bool) error {
 	return nil
 }
 
-// ease waits for so long, unless it is time to be quick.
-func (f *folder) ease(pause time.Duration) {
+// ease waits for so long, unless it becomes urgent meanwhile.
+func (f *folder) ease(pause time.Duration) (urgent bool) {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return false
+	case <-f.committer.heavy:
 	case <-f.stop:
 	}
+	return true
 }
 
 // write stores the profiles with compare-and-set. A conflict means that the bucket's revision was not known,

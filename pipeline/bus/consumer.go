@@ -19,8 +19,9 @@ type Consumer struct {
 	From uint64
 	// Batch is the number of messages asked for at a time.
 	Batch int
-	// Volatile keeps what is acknowledged in the broker's memory: it may be forgotten when the broker restarts, and
-	// what is still in the stream comes again. It spares the broker a file that is written several times a second.
+	// Volatile keeps what is acknowledged in the broker's memory: it is forgotten, and the consumer gone, when the broker
+	// restarts, and what is still in the stream comes again. It spares the broker a file that is written several times a
+	// second.
 	Volatile bool
 }
 
@@ -61,7 +62,18 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s of %s: %w", c.Durable, c.Stream, err)
 	}
-	return newPuller(js.Conn(), c.Stream, c.Durable, c.Batch, word)
+	p, err := newPuller(js.Conn(), c.Stream, c.Durable, c.Batch, word)
+	if err != nil {
+		return nil, err
+	}
+	p.acked = func(ctx context.Context) (uint64, error) {
+		now, err := js.Consumer(ctx, c.Stream, c.Durable)
+		if err != nil {
+			return 0, err
+		}
+		return now.CachedInfo().AckFloor.Consumer, nil
+	}
+	return p, nil
 }
 
 // codeCreateFailed is the broker's code for a consumer that it could not make.

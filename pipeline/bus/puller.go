@@ -24,6 +24,8 @@ var (
 const (
 	pullHeartbeat = 500 * time.Millisecond
 	pullExpiry    = 5 * time.Second
+	// lookEvery is how often a puller looks whether somebody else has acknowledged on its consumer.
+	lookEvery = 10 * time.Second
 )
 
 // QueueLen is how many messages a connection must hold for a subscription that is read by calls (nats.SyncQueueLen):
@@ -57,6 +59,9 @@ type Puller struct {
 	requests int    // ever sent: each has its own reply subject
 	last     uint64 // consumer sequence of the last delivery
 	heard    time.Time
+	// acked is how many deliveries the broker takes to be acknowledged; nil: nobody else can acknowledge any.
+	acked  func(context.Context) (uint64, error)
+	looked time.Time
 }
 
 // NewPuller prepares to read a consumer that was just made, and whose name nobody else knows.
@@ -68,7 +73,7 @@ func NewPuller(conn *nats.Conn, stream, consumer string, batch int) (*Puller, er
 // newPuller names the priority group that the consumer is for; empty: it has none.
 func newPuller(conn *nats.Conn, stream, consumer string, batch int, group string) (*Puller, error) {
 	p := &Puller{
-		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(),
+		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(), looked: time.Now(),
 		subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
 		body:    fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d,"group":%q}`, batch, pullExpiry, pullHeartbeat, group),
 	}
@@ -85,6 +90,9 @@ func newPuller(conn *nats.Conn, stream, consumer string, batch int, group string
 
 // Next waits for a message and returns what is there then, at most limit messages. It never waits for more.
 func (p *Puller) Next(ctx context.Context, limit int) ([]Delivery, error) {
+	if err := p.look(ctx); err != nil {
+		return nil, err
+	}
 	var got []Delivery
 	for len(got) < limit {
 		if err := p.request(); err != nil {
@@ -110,6 +118,20 @@ func (p *Puller) Next(ctx context.Context, limit int) ([]Delivery, error) {
 		got = append(got, d)
 	}
 	return got, nil
+}
+
+// look notices a former reader's acknowledgement that came late, out of a lost connection's buffer or from a process that
+// was stopped: the consumer's name is the same, so the broker takes its delivery number for one of this consumer's, and
+// would ignore all of ours below it. What the former reader acknowledged was done; the consumer is to be made anew.
+func (p *Puller) look(ctx context.Context) error {
+	if p.acked == nil || time.Since(p.looked) < lookEvery {
+		return nil
+	}
+	p.looked = time.Now()
+	if acked, err := p.acked(ctx); err == nil && acked > p.last {
+		return fmt.Errorf("%w: a former reader has acknowledged up to delivery %d, after %d came", ErrConsumerGone, acked, p.last)
+	}
+	return nil // what can't be looked up shows in other ways
 }
 
 // Ack confirms the delivery and, on a consumer that acknowledges all, every one before it.

@@ -237,6 +237,31 @@ func TestPullerAsksInVainForAnothersMessages(t *testing.T) {
 }
 
 // The new consumer begins where it is opened also for those who look at it from outside.
+// A former reader's acknowledgement comes late: the broker would ignore the new reader's own for long.
+func TestPullerNoticesAFormerReadersAcknowledgement(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 100)
+	former := openPuller(t, js, 1, 100)
+	late := pull(t, former, 1, 95, 100)
+	p := openPuller(t, js, 91, 5)
+	pull(t, p, 91, 10, 10)
+	p.looked = time.Time{}
+	fill(t, conn, "LOG.0", 101, 1)
+	pull(t, p, 101, 1, 10) // all is well
+	if err := former.Ack(late); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the acknowledgement is taken", func() bool {
+		consumer, err := js.Consumer(t.Context(), "LOG", "reader-0")
+		return err == nil && consumer.CachedInfo().AckFloor.Consumer == 95
+	})
+	p.looked = time.Time{}
+	if got, err := p.Next(t.Context(), 5); !errors.Is(err, ErrConsumerGone) {
+		t.Errorf("%d messages and error %v, want %v", len(got), err, ErrConsumerGone)
+	}
+}
+
 func TestOpenConsumerKeepsTheFloor(t *testing.T) {
 	t.Parallel()
 	conn, js := logStream(t)

@@ -19,7 +19,7 @@ import (
 // stored and some not.
 var ErrNoAnswer = errors.New("broker did not confirm in time")
 
-// AckTimeout is how long a wave waits for the broker's confirmations.
+// AckTimeout is how long a wave waits for the broker's next confirmation.
 const AckTimeout = 10 * time.Second
 
 // Wave publishes many messages and waits once for all confirmations (group commit): one inbox and one
@@ -87,10 +87,16 @@ func (w *Wave) Publish(m *nats.Msg) (int, error) {
 func (w *Wave) Wait(ctx context.Context) ([]Ack, error) {
 	timer := time.NewTimer(w.timeout)
 	defer timer.Stop()
+	confirmed := 0
 	for !w.complete() {
 		select {
 		case <-w.wake:
 		case <-timer.C:
+			if now := w.confirmed(); now > confirmed { // it goes on: what counts is silence, however much there is
+				confirmed = now
+				timer.Reset(w.timeout)
+				continue
+			}
 			return w.end(), fmt.Errorf("%w (%s)", ErrNoAnswer, w.timeout)
 		case <-w.closed:
 			if w.complete() {
@@ -126,6 +132,13 @@ func (w *Wave) complete() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.received >= w.sent
+}
+
+// confirmed is how many of the round are answered.
+func (w *Wave) confirmed() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.received
 }
 
 func (w *Wave) end() []Ack {

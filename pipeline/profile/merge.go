@@ -15,8 +15,8 @@ import (
 // either changes. Applied a second time it counts twice: the caller sees to that.
 //
 // Merge(a, b) and Merge(b, a) differ in ID, Applied and Armed, which stay the winner's: they belong to its place in the
-// log. The result is to be asked anew: Definitions is zero, so that all segments are judged at the next step, and where
-// there are orders the scores and the standing are due at once. A membership holds where either was in; what the loser
+// log. The result is to be asked anew: Definitions is zero, so that all segments are judged at the next step, and the
+// standing is due at once, and where there are orders the scores are. A membership holds where either was in; what the loser
 // leaves and the winner enters by that, the caller states. Of two waits for the same campaign and key the later one
 // stays, as when the winner's own event had begun it anew.
 //
@@ -47,8 +47,9 @@ func Merge(winner, loser *Profile) {
 	w.Sends = mergeSends(w.Sends, l.Sends)
 	w.Definitions, w.Members, w.SegmentsDue = 0, nil, w.EarliestUntil()
 	w.Scores, w.Standing = Scores{}, Standing{}
+	w.Standing.Until = w.Now // also whoever never ordered may have a tier
 	if w.Orders.Count > 0 {
-		w.Scores.Next, w.Standing.Until = w.Now, w.Now
+		w.Scores.Next = w.Now
 	}
 }
 

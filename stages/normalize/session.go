@@ -23,7 +23,7 @@ import (
 const pace = 7 * time.Millisecond
 
 // batchMessages bounds a batch: each message holds up to 64 calls.
-const batchMessages = 256
+const batchMessages = 64
 
 // attempts bounds how often a round is decided anew because another partition touched the same identities.
 const attempts = 20
