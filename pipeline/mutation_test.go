@@ -99,7 +99,8 @@ func noFence(sent []byte) []byte {
 // protocol would show nothing.
 func TestCustomerWithoutAPartOfTheProtocol(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, 16)
+	const tries = 3 // a busy machine may let a mutation pass once
+	r := newRig(t, 32)
 	for number, c := range []struct {
 		name string
 		at   pipeline.Point
@@ -137,12 +138,16 @@ func TestCustomerWithoutAPartOfTheProtocol(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := r.world(t, number)
-			if c.edit != nil {
-				c.edit(w)
+			whole := number == 0
+			var differences []string
+			for try := 0; try < tries && len(differences) == 0 && (try == 0 || !whole); try++ {
+				w := r.world(t, number+10*try)
+				if c.edit != nil {
+					c.edit(w)
+				}
+				differences = w.ordeal(w.fate(c.at, 1, c.how, c.wire))
 			}
-			differences := w.ordeal(w.fate(c.at, 1, c.how, c.wire))
-			if whole := number == 0; whole != (len(differences) == 0) {
+			if whole != (len(differences) == 0) {
 				t.Errorf("%d differences: %v", len(differences), differences)
 			}
 			for _, difference := range differences {

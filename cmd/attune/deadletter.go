@@ -136,13 +136,17 @@ func (d *deadletterRetry) Run(ctx context.Context, s streams) error {
 	if len(letters) == 0 {
 		return fmt.Errorf("no dead letter has the reason %q: `attune deadletter list` shows which there are", d.Reason)
 	}
-	for _, x := range letters {
+	var failed []error
+	for _, x := range letters { // one that can't be tried again does not stand in the way of the others
 		if err := retry(ctx, js, c.Ingest, x); err != nil {
-			return fmt.Errorf("retry dead letter %d: %w", x.number, err)
+			failed = append(failed, fmt.Errorf("retry dead letter %d: %w", x.number, err))
+		}
+		if ctx.Err() != nil {
+			break
 		}
 	}
-	fmt.Fprintf(s.out, "%d sent again; those that still can't be used come back as new dead letters: see `attune deadletter list`\n", len(letters))
-	return nil
+	fmt.Fprintf(s.out, "%d sent again; those that still can't be used come back as new dead letters: see `attune deadletter list`\n", len(letters)-len(failed))
+	return errors.Join(failed...)
 }
 
 // retry sends a letter back to where it was on its way.

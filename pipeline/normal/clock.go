@@ -42,6 +42,9 @@ func unix(text string) (time.Time, bool) {
 	if text == "" || len(text) > 30 || text[0] < '0' || text[0] > '9' {
 		return time.Time{}, false
 	}
+	if compact(text) {
+		return time.Time{}, false
+	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil && len(text) >= 9 {
 		switch {
 		case n < 1e11:
@@ -62,4 +65,15 @@ func unix(text string) (time.Time, bool) {
 	}
 	seconds, fraction := math.Modf(f)
 	return time.Unix(int64(seconds), int64(math.Round(fraction*1e6))*1e3).UTC(), true
+}
+
+// compact tells that digits are a date and a time of day, 20260501120000 or 202605011200: as milliseconds they would be
+// moments of 1976 or after 2571.
+func compact(text string) bool {
+	for _, layout := range [...]string{"20060102150405", "200601021504"} {
+		if t, err := time.Parse(layout, text); err == nil && len(text) == len(layout) && t.Year() >= 1900 && t.Year() < 2100 {
+			return true
+		}
+	}
+	return false
 }

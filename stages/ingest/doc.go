@@ -10,8 +10,8 @@
 //
 // The write key is the user name of HTTP Basic authentication (base64 of "KEY:"; the colon may be missing), else
 // the body's "writeKey". A bearer token counts as no write key. The body is JSON whatever the Content-Type says (analytics.js sends
-// text/plain to avoid a preflight), plain or with Content-Encoding gzip. openapi.yaml beside this file has each
-// route, status and body.
+// text/plain to avoid a preflight), plain or with Content-Encoding gzip. openapi.yaml beside this file has each of
+// these routes, its statuses and bodies.
 //
 // The reply 200 {"success":true} is sent only after the log holds every record. Taken is taken: when a client
 // hangs up after its request was read (browsers do, on page unload), the events are stored all the same.
@@ -54,8 +54,8 @@
 //	400  the body is too large or could not be read; nothing was kept
 //	401  the token or signature is missing or wrong (code not_authenticated)
 //
-// 404, 405, 415, 429 and 503 are as above. An answer comes within a second of mapping and three of storing, once the
-// body is there: Shopify gives five in all. OPTIONS answers CloudEvents' question whether webhooks are welcome.
+// 404, 405, 415, 429 and 503 are as above. An answer comes within half a second's wait for a turn, a second of mapping and
+// three of storing, once the body is there: Shopify gives five in all. OPTIONS answers CloudEvents' question whether webhooks are welcome.
 //
 // # Straight to NATS
 //

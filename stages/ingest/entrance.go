@@ -89,7 +89,7 @@ type entrance struct {
 
 // openMapping reads the entrance's mapping.
 func (e Entrance) openMapping() (*mapping.Mapping, error) {
-	options := mapping.Options{Country: e.Country}
+	options := mapping.Options{Country: e.Country, IDs: e.Name}
 	if e.Timezone != "" {
 		zone, err := time.LoadLocation(e.Timezone)
 		if err != nil {

@@ -33,7 +33,7 @@ type Deps struct {
 const (
 	allowedMethods = "POST, OPTIONS"
 	parkedHeader   = "Attune-Parked"
-	routeList      = "POST /v1/track, identify, page, screen, group, alias, batch, import"
+	routeList      = "POST /v1/track, identify, page, screen, group, alias, batch, import, in/NAME"
 )
 
 // handler serves the Segment HTTP API.
@@ -228,28 +228,20 @@ func (h *handler) serve(r *http.Request, route, kind string) reply {
 }
 
 // store parks what is wrong, appends what is right, and waits until both are durable. Parking goes first: when the
-// log then fails, the client's retry doubles a dead letter and not an event.
+// log then fails, the client's retry doubles a dead letter and not an event. A whole payload is parked last: mapped
+// again, it would become events that were never taken, beside those of the client's retry.
 func (h *handler) store(ctx context.Context, in *intake, route, producer string, within time.Duration) reply {
 	// A client that hangs up has had its request read: what was taken is finished.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
 	defer cancel()
-	var err error
-	for _, p := range in.parked {
-		if p.entrance != "" {
-			err = h.dead.ParkRequest(ctx, p.entrance, p.problem.Code, p.payload, p.problem)
-		} else {
-			err = h.dead.Park(ctx, p.problem.Code, p.payload, fmt.Errorf("%s: %w", p.problem.Field, p.problem))
-		}
-		if err != nil {
-			err = fmt.Errorf("park an event (%s): %w", p.problem.Code, err)
-			break
-		}
-		h.metrics.count(p.kind, outcomeParked, 1)
-	}
+	err := h.park(ctx, in.parked, false)
 	if err == nil && len(in.records) > 0 {
 		if err = h.log.Append(ctx, in.records); err != nil {
 			err = fmt.Errorf("append %d records: %w", len(in.records), err)
 		}
+	}
+	if err == nil {
+		err = h.park(ctx, in.parked, true)
 	}
 	outcome := outcomeAccepted
 	if err != nil {
@@ -272,6 +264,25 @@ func (h *handler) store(ctx context.Context, in *intake, route, producer string,
 		return refuse(http.StatusServiceUnavailable, wrong(codeUnavailable, "",
 			"the events could not be stored; try again after the pause in Retry-After"))
 	}
+}
+
+// park parks single calls, or whole payloads.
+func (h *handler) park(ctx context.Context, all []parked, whole bool) (err error) {
+	for _, p := range all {
+		switch {
+		case whole != (p.entrance != ""):
+			continue
+		case whole:
+			err = h.dead.ParkRequest(ctx, p.entrance, p.problem.Code, p.payload, p.problem)
+		default:
+			err = h.dead.Park(ctx, p.problem.Code, p.payload, fmt.Errorf("%s: %w", p.problem.Field, p.problem))
+		}
+		if err != nil {
+			return fmt.Errorf("park an event (%s): %w", p.problem.Code, err)
+		}
+		h.metrics.count(p.kind, outcomeParked, 1)
+	}
+	return nil
 }
 
 func unknownKey() *problem {

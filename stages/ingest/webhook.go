@@ -17,6 +17,7 @@ import (
 // How long an entrance takes at most once it has the body: Shopify gives five seconds in all, and deletes the
 // subscription of whoever is late too often.
 const (
+	turnTime    = 500 * time.Millisecond // until it is mapped
 	mappingTime = time.Second
 	storingTime = 3 * time.Second
 )
@@ -80,9 +81,7 @@ func (h *handler) enter(r *http.Request, e *entrance) reply {
 		return refuse(http.StatusUnauthorized, stranger())
 	}
 	request := e.mapping.Request(h.newID(), r.Header, query, body)
-	ctx, cancel := context.WithTimeout(r.Context(), mappingTime)
-	defer cancel()
-	result, ok := h.apply(ctx, e, request)
+	result, ok := h.apply(r.Context(), e, request)
 	if !ok {
 		return refuse(http.StatusTooManyRequests, wrong(codeTooManyRequests, "",
 			"other payloads are being mapped; try again after the pause in Retry-After"))
@@ -114,14 +113,19 @@ func (h *handler) enter(r *http.Request, e *entrance) reply {
 }
 
 // apply maps a payload when it is its turn: what a mapping needs of memory is needed a few times only, and the
-// processors are busy with these. False: ctx ended before.
+// processors are busy with these. What it waits is not taken from its time: a good payload would be parked as too slow
+// whenever there are many. False: its turn did not come.
 func (h *handler) apply(ctx context.Context, e *entrance, r mapping.Request) (mapping.Result, bool) {
+	turn, done := context.WithTimeout(ctx, turnTime)
+	defer done()
 	select {
 	case h.mapping <- struct{}{}:
-	case <-ctx.Done():
+	case <-turn.Done():
 		return mapping.Result{}, false
 	}
 	defer func() { <-h.mapping }()
+	ctx, cancel := context.WithTimeout(ctx, mappingTime)
+	defer cancel()
 	return e.mapping.Map(ctx, r, h.cfg.limits()), true
 }
 

@@ -122,7 +122,7 @@ func (Secret) String() string { return "***" }
 // bytes are the key of a signature: of a Standard Webhooks secret the decoded part.
 func (s Secret) bytes() []byte {
 	if rest, ok := strings.CutPrefix(string(s), "whsec_"); ok {
-		if key, err := base64.StdEncoding.DecodeString(rest); err == nil {
+		if key, err := base64.StdEncoding.DecodeString(rest); err == nil && len(key) > 0 {
 			return key
 		}
 	}

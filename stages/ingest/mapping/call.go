@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -21,7 +22,7 @@ func (a *run) call(c *call, id string, item any, values []any) (Call, *Problem) 
 			id = own
 		}
 	}
-	id = a.m.name + ":" + id
+	id = cmp.Or(a.m.ids, a.m.name) + ":" + id
 	e.member(",", "messageId", id, 1)
 	said := map[string]bool{}
 	for _, f := range []struct {

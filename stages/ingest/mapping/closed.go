@@ -1,9 +1,11 @@
 package mapping
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"math/big"
+	"slices"
 	"strings"
 
 	"github.com/itchyny/gojq"
@@ -67,6 +69,23 @@ func bounded(name string, q *gojq.Query) *gojq.Query {
 	return &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeFunc, Func: &gojq.Func{Name: name, Args: []*gojq.Query{q.Left, q.Right}}}}
 }
 
+// guarded is a call whose time grows with the square of its text: gojq counts the runes before each match.
+func guarded(f *gojq.Func) *gojq.Query {
+	call := func(f *gojq.Func) *gojq.Query { return &gojq.Query{Term: &gojq.Term{Type: gojq.TermTypeFunc, Func: f}} }
+	return &gojq.Query{Op: gojq.OpPipe, Left: call(&gojq.Func{Name: "_short"}), Right: call(f)}
+}
+
+// maxMatched bounds the text that a regular expression is matched with, in bytes.
+const maxMatched = 4 << 10
+
+// short gives text on that is short enough to be matched.
+func short(v any, _ []any) any {
+	if s, ok := v.(string); ok && len(s) > maxMatched {
+		return errors.New("the text is too long for a regular expression")
+	}
+	return v
+}
+
 func (c *check) term(t *gojq.Term) {
 	if t == nil {
 		return
@@ -86,6 +105,11 @@ func (c *check) term(t *gojq.Term) {
 		}
 		for _, a := range f.Args {
 			c.query(a)
+		}
+		switch {
+		case f.Name == "split" && len(f.Args) == 2, slices.Contains([]string{"match", "capture", "scan", "sub", "gsub"}, f.Name):
+			t.Type, t.Func = gojq.TermTypeQuery, nil
+			defer func() { t.Query = guarded(f) }() // once what stands in it is checked
 		}
 	}
 	if t.Object != nil {

@@ -10,7 +10,8 @@
 // with nothing added to normalize. The answer is given once every call is stored. What a mapping can't use is parked
 // before the answer: the whole payload, with what the request said beside it, as a dead letter that names the entrance.
 // `attune deadletter retry` maps it again once the mapping is mended. Calls that were stored the first time have the
-// same ids again and are dropped as repeats. Had RAW kept payloads for normalize to map, a mistake that is no
+// same ids again and are dropped as repeats; what the mended mapping makes of them otherwise than before is parked
+// (reused_message_id), and what was stored first stays. Had RAW kept payloads for normalize to map, a mistake that is no
 // error would still be lost with RAW, which is purged once normalized.
 //
 // # Writing a mapping
@@ -64,7 +65,7 @@
 //	hmac:  {header: webhook-signature, prefix: "v1,", signed: "{webhook-id}.{webhook-timestamp}.{body}",
 //	        timestamp: webhook-timestamp, tolerance: 5m}      Standard Webhooks
 //
-// Signatures are of the body as it came, byte for byte, and compared in constant time.
+// Signatures are of the body, unpacked, byte for byte, and compared in constant time.
 //
 // # Expressions
 //

@@ -29,6 +29,7 @@ type Mapping struct {
 	id           *expression // nil: a hash of the item
 	calls        []*call
 	zone         *time.Location
+	ids          string // what messageIds begin with; empty: name
 }
 
 // variable is one line of let.
@@ -65,6 +66,7 @@ type fields struct {
 type Options struct {
 	Country string         // of phone numbers without country code, in any spelling; empty: none
 	Zone    *time.Location // of times without one; nil: UTC
+	IDs     string         // what messageIds begin with, so that two producers' don't meet; empty: the mapping's name
 }
 
 // Name is the mapping's own name, with which every messageId begins.
@@ -110,7 +112,7 @@ func Parse(file string, data []byte, options Options) (*Mapping, error) {
 	if body == nil {
 		return nil, join(d.fails)
 	}
-	m := &Mapping{file: file, zone: options.Zone}
+	m := &Mapping{file: file, zone: options.Zone, ids: options.IDs}
 	if o, ok := d.object(body, ""); ok {
 		d.mapping(m, o)
 	}
