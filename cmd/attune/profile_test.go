@@ -66,7 +66,8 @@ func TestProfiles(t *testing.T) {
 		status, answer := d.ask("user:ada", "shop-token")
 		ada = answer
 		events, _ := answer["events"].(map[string]any)
-		return status == http.StatusOK && len(events) == 3
+		traits, _ := answer["traits"].(map[string]any) // from another partition: her anonymous id's
+		return status == http.StatusOK && len(events) == 3 && len(traits) > 0
 	})
 	text, err := json.Marshal(ada)
 	if err != nil {
