@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"attune/stages/enrich"
+
 	"github.com/google/go-cmp/cmp"
 
 	"attune/config"
@@ -140,7 +142,7 @@ func TestStagesApartStateTheSameFacts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fused, err := workspace.Chain(7)
+	fused, err := workspace.Chain(7, enrich.DefaultModels())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"attune/stages/enrich"
+
 	"attune/config"
 )
 
@@ -166,7 +168,7 @@ func FuzzCampaignFile(f *testing.F) {
 			}
 		}
 		if err == nil {
-			if _, err := ws.Chain(1); err != nil {
+			if _, err := ws.Chain(1, enrich.DefaultModels()); err != nil {
 				t.Errorf("checks, and does not compile: %v", err)
 			}
 		}

@@ -85,8 +85,9 @@ func Empty() *Workspace {
 }
 
 // Chain compiles the workspace to the customer chain: enrich, segment, trigger, in this order. version is that of
-// the control record that brings the definitions into force. It is the one place where the chain is composed.
-func (ws *Workspace) Chain(version uint64) (*pipeline.Chain, error) {
+// the control record that brings the definitions into force; the models score. It is the one place where the chain is
+// composed.
+func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chain, error) {
 	hash := ws.object
 	if hash == "" {
 		var err error
@@ -118,7 +119,7 @@ func (ws *Workspace) Chain(version uint64) (*pipeline.Chain, error) {
 			asked = append(asked, asking.Asks()...)
 		}
 	}
-	enrichStage, err := enrich.New(ws.Enrich, asked...)
+	enrichStage, err := enrich.New(ws.Enrich, models, asked...)
 	if err != nil {
 		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
 	}

@@ -10,11 +10,12 @@ import (
 	"text/tabwriter"
 
 	"attune/pipeline/rule"
+	"attune/stages/enrich"
 )
 
 // RuleBytes is how large the part of a stored profile that rules look back at can get, in bytes.
 func (ws *Workspace) RuleBytes() (int, error) {
-	chain, err := ws.Chain(1)
+	chain, err := ws.Chain(1, enrich.DefaultModels())
 	if err != nil {
 		return 0, err
 	}

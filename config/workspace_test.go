@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"attune/stages/enrich"
+
 	"github.com/google/go-cmp/cmp"
 
 	"attune/config"
@@ -80,7 +82,7 @@ func TestEncodeIsCanonicalAndDecodes(t *testing.T) {
 	if decoded.Templates["cart"].HTML != ws.Templates["cart"].HTML || decoded.Templates["cart"].Text == "" {
 		t.Error("the template did not survive")
 	}
-	chain, err := decoded.Chain(7)
+	chain, err := decoded.Chain(7, enrich.DefaultModels())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +97,7 @@ func TestEncodeIsCanonicalAndDecodes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := spaced.Chain(1); err != nil || c.Definitions == hash {
+	if c, err := spaced.Chain(1, enrich.DefaultModels()); err != nil || c.Definitions == hash {
 		t.Errorf("chain of other bytes: %v, %v", c, err)
 	}
 	ws.Segments[0].Description += "!"
@@ -116,7 +118,7 @@ func TestDecodeRefusesWhatItDoesNotKnow(t *testing.T) {
 }
 
 func TestEmptyWorkspaceHasAChain(t *testing.T) {
-	chain, err := config.Empty().Chain(0)
+	chain, err := config.Empty().Chain(0, enrich.DefaultModels())
 	if err != nil || len(chain.Stages) != 3 {
 		t.Errorf("%v, %v", chain, err)
 	}

@@ -102,7 +102,7 @@ func (r *clusterRig) work() (stop func()) {
 	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{
 		JetStream: js, CachedProfiles: 5, FoldEvery: 100 * time.Millisecond, CommitBytes: 16 << 10, Log: log,
 		Readers: func(int) []string { return []string{"nobody"} }, // every commit stays, for the test to look at
-		Load:    func(context.Context, event.ControlRecord) (*pipeline.Chain, error) { return visitChain(), nil },
+		Load:    func(context.Context, pipeline.Controls) (*pipeline.Chain, error) { return visitChain(), nil },
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -41,7 +41,7 @@ func (r *rig) worker(edit func(*pipeline.CustomerConfig)) (stop, kill func()) {
 	config := pipeline.CustomerConfig{
 		JetStream: js, CachedProfiles: 3, FoldEvery: 5 * time.Millisecond, CommitBytes: 4 << 10,
 		Readers: func(int) []string { return []string{"nobody"} }, // every commit stays, for the test to look at
-		Load:    func(context.Context, event.ControlRecord) (*pipeline.Chain, error) { return tallyChain(0), nil },
+		Load:    func(context.Context, pipeline.Controls) (*pipeline.Chain, error) { return tallyChain(0), nil },
 	}
 	if edit != nil {
 		edit(&config)
@@ -354,7 +354,8 @@ func TestCustomerWaitsForTheObjectOfAControlRecord(t *testing.T) {
 	}
 	var refused atomic.Int64
 	edit := func(c *pipeline.CustomerConfig) {
-		c.Load = func(ctx context.Context, record event.ControlRecord) (*pipeline.Chain, error) {
+		c.Load = func(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
+			record := inForce[pipeline.KindDefinitions]
 			if record.Version == 0 {
 				return tallyChain(0), nil
 			}
@@ -585,7 +586,7 @@ func TestCustomerCutsByTheSizeOfTheProfiles(t *testing.T) {
 	r := smallRig(t, 64<<10)
 	edit := func(c *pipeline.CustomerConfig) {
 		c.CommitBytes = limit
-		c.Load = func(context.Context, event.ControlRecord) (*pipeline.Chain, error) {
+		c.Load = func(context.Context, pipeline.Controls) (*pipeline.Chain, error) {
 			return &pipeline.Chain{Stages: []pipeline.Stage{hoard{}}}, nil
 		}
 	}

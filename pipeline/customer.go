@@ -13,12 +13,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"attune/pipeline/bus"
-	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
-
-// KindDefinitions is the control record that brings segments and campaigns into force.
-const KindDefinitions = "definitions"
 
 // Reader names. Their durable consumers are <reader>-<partition>, or <reader>-<destination> for deliver; a sink
 // reads all partitions through one consumer of its name.
@@ -33,9 +29,8 @@ const (
 // CustomerConfig is what the customer chain's worker needs.
 type CustomerConfig struct {
 	JetStream jetstream.JetStream
-	// Load makes the chain for a definitions record, whose object it reads; the zero record gives the chain
-	// without any segment or campaign.
-	Load func(ctx context.Context, record event.ControlRecord) (*Chain, error)
+	// Load makes the chain for what is in force, whose objects it reads. It must not change or keep the map.
+	Load func(ctx context.Context, inForce Controls) (*Chain, error)
 	// CommitBytes is the encoded size at which a batch is cut. Default 512 KiB.
 	CommitBytes int
 	// CachedProfiles bounds the profiles kept in memory per partition, and beside them those not yet folded: when there

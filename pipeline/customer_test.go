@@ -78,7 +78,7 @@ func (r *rig) work(cached int) (stop func()) {
 		JetStream: r.js, CachedProfiles: cached, FoldEvery: 20 * time.Millisecond, CommitBytes: 4 << 10,
 		Readers: func(int) []string { return nil },
 		Log:     slog.New(slog.DiscardHandler),
-		Load: func(context.Context, event.ControlRecord) (*pipeline.Chain, error) {
+		Load: func(context.Context, pipeline.Controls) (*pipeline.Chain, error) {
 			return &pipeline.Chain{Stages: []pipeline.Stage{tally{}}}, nil
 		},
 	})

@@ -25,9 +25,9 @@ type partition struct {
 	position uint64
 	after    uint64 // the position of the newest commit
 	sources  map[string]uint64
-	controls map[string]event.ControlRecord
+	controls Controls
 	chain    *Chain
-	loaded   event.ControlRecord // what the chain was made from, at the claim
+	loaded   Controls // what the chain was made from, at the claim
 	hash     *RunningHash
 	batch    batch
 	reads    *state.Bucket

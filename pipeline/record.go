@@ -63,16 +63,16 @@ func (p *partition) control(ctx context.Context, record *event.ControlRecord) er
 	if record == nil || record.Version <= p.controls[record.Kind].Version {
 		return nil // versions only rise
 	}
-	if record.Kind != KindDefinitions {
+	if !Steers(record.Kind) {
 		return fmt.Errorf("control record of unknown kind %q (version %d): this worker is older than the one that wrote it", record.Kind, record.Version)
 	}
-	chain, err := p.c.config.Load(ctx, *record)
+	next := maps.Clone(p.controls) // the commit under way holds the map
+	next[record.Kind] = *record
+	chain, err := p.c.config.Load(ctx, next)
 	if err != nil {
-		return fmt.Errorf("definitions version %d: %w", record.Version, err)
+		return fmt.Errorf("%s version %d: %w", record.Kind, record.Version, err)
 	}
-	p.chain = chain
-	p.controls = maps.Clone(p.controls)
-	p.controls[record.Kind] = *record
+	p.chain, p.controls = chain, next
 	return nil
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
-	"attune/pipeline/event"
 	"attune/pipeline/profile"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
@@ -21,7 +20,7 @@ func (c *Customer) open(ctx context.Context, topic string) (bus.Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	p := &partition{c: c, number: number, sources: map[string]uint64{}, controls: map[string]event.ControlRecord{}}
+	p := &partition{c: c, number: number, sources: map[string]uint64{}, controls: Controls{}}
 	p.cache = newCache(c.config.CachedProfiles)
 	if p.reads, err = state.Open(c.conn, topology.Profiles); err != nil {
 		return nil, err
@@ -91,11 +90,11 @@ func (p *partition) tryClaim(ctx context.Context, subject string) (claim Commit,
 		last, lastSequence = *found, m.Sequence
 	}
 	// Before the claim: who can't decide must not take the partition.
-	if inForce := last.Controls[KindDefinitions]; p.chain == nil || inForce != p.loaded {
-		if p.chain, err = p.c.config.Load(ctx, inForce); err != nil {
-			return claim, 0, fmt.Errorf("load definitions: %w", err)
+	if p.chain == nil || !maps.Equal(last.Controls, p.loaded) {
+		if p.chain, err = p.c.config.Load(ctx, last.Controls); err != nil {
+			return claim, 0, fmt.Errorf("load what is in force: %w", err)
 		}
-		p.loaded = inForce
+		p.loaded = last.Controls
 	}
 	claim = Commit{
 		Epoch: last.Epoch + 1, After: last.Position, Position: last.Position, Sources: last.Sources, Controls: last.Controls,

@@ -11,7 +11,6 @@ import (
 
 	"attune/pipeline"
 	"attune/pipeline/embedded"
-	"attune/pipeline/event"
 )
 
 // A process that stood still goes on while the next owner is at work: it finds newer profiles in the bucket, and the
@@ -150,7 +149,7 @@ func TestCustomerGoesOnWhenTheBrokerTakesMore(t *testing.T) {
 	hoarding := func(log *journal) func(*pipeline.CustomerConfig) {
 		return func(c *pipeline.CustomerConfig) {
 			c.CommitBytes, c.Log = 1, slog.New(slog.NewTextHandler(log, nil))
-			c.Load = func(context.Context, event.ControlRecord) (*pipeline.Chain, error) {
+			c.Load = func(context.Context, pipeline.Controls) (*pipeline.Chain, error) {
 				return &pipeline.Chain{Stages: []pipeline.Stage{hoard{}}}, nil
 			}
 		}

@@ -92,7 +92,7 @@ func TestAWaitOutlivesThePurgeOfItsWakeUp(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	stop, _ := r.worker(func(c *pipeline.CustomerConfig) {
 		c.Metrics = registry
-		c.Load = func(context.Context, event.ControlRecord) (*pipeline.Chain, error) {
+		c.Load = func(context.Context, pipeline.Controls) (*pipeline.Chain, error) {
 			return &pipeline.Chain{Stages: []pipeline.Stage{alarm{name: "cart", after: wait}}}, nil
 		}
 	})

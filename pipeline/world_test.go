@@ -265,8 +265,8 @@ func (w *world) customer(edit func(*pipeline.CustomerConfig)) (stop func()) {
 	stop, _ = w.worker(func(c *pipeline.CustomerConfig) {
 		c.CommitBytes, c.FoldEvery, c.Readers = 1500, time.Millisecond, w.readers
 		c.Log = slog.New(slog.NewTextHandler(w.t.Output(), nil))
-		c.Load = func(_ context.Context, record event.ControlRecord) (*pipeline.Chain, error) {
-			return w.chain(record.Version), nil
+		c.Load = func(_ context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
+			return w.chain(inForce[pipeline.KindDefinitions].Version), nil
 		}
 		if w.config != nil {
 			w.config(c)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"attune/stages/enrich"
+
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -52,7 +54,7 @@ func openCustomers(tb testing.TB, s scale, workspace *config.Workspace, n int) *
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if c.chain, err = workspace.Chain(record.Version); err != nil {
+	if c.chain, err = workspace.Chain(record.Version, enrich.DefaultModels()); err != nil {
 		tb.Fatal(err)
 	}
 	if err := c.settleIn(topology.Profiles); err != nil {

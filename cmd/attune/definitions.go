@@ -10,13 +10,13 @@ import (
 	"attune/config"
 	"attune/pipeline"
 	"attune/pipeline/control"
-	"attune/pipeline/event"
 	"attune/stages/deliver"
 	"attune/stages/deliver/template"
+	"attune/stages/enrich"
 )
 
-// definitions finds workspaces by the hash of their object: as chains for the customer stages, as templates
-// for deliver. It is safe for concurrent use.
+// definitions finds workspaces and models by the hash of their object: as chains for the customer stages, as
+// templates for deliver. It is safe for concurrent use.
 type definitions struct {
 	store *control.Store
 
@@ -35,16 +35,26 @@ func newDefinitions(ctx context.Context, js jetstream.JetStream, partitions int)
 	return &definitions{store: store, workspaces: map[string]*config.Workspace{}, templates: map[string]deliver.Template{}}, nil
 }
 
-// chain compiles the definitions that a control record names; the zero record has none.
-func (d *definitions) chain(ctx context.Context, record event.ControlRecord) (*pipeline.Chain, error) {
-	if record.Version == 0 {
-		return config.Empty().Chain(0)
+// chain compiles the definitions in force, with the models in force.
+func (d *definitions) chain(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
+	workspace, models := config.Empty(), enrich.DefaultModels()
+	record := inForce[pipeline.KindDefinitions]
+	if record.Version > 0 {
+		var err error
+		if workspace, err = d.workspace(ctx, record.Hash); err != nil {
+			return nil, err
+		}
 	}
-	workspace, err := d.workspace(ctx, record.Hash)
-	if err != nil {
-		return nil, err
+	if trained := inForce[pipeline.KindModels]; trained.Version > 0 { // read once a change: not worth a cache
+		object, err := d.store.Object(ctx, trained.Hash)
+		if err != nil {
+			return nil, err
+		}
+		if models, err = enrich.DecodeModels(object); err != nil {
+			return nil, fmt.Errorf("object %s: %w", trained.Hash, err)
+		}
 	}
-	return workspace.Chain(record.Version)
+	return workspace.Chain(record.Version, models)
 }
 
 // Template finds a mail's content. What the definitions don't have is parked: trying again can't help.

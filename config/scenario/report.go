@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"attune/config"
+	"attune/stages/enrich"
 )
 
 // Result is how one scenario ended.
@@ -59,7 +60,7 @@ func RunAll(fsys fs.FS, ws *config.Workspace) (Report, error) {
 		return Report{}, err
 	}
 	var r Report
-	chain, err := ws.Chain(version) // stages never change: one chain serves all
+	chain, err := ws.Chain(version, enrich.DefaultModels()) // stages never change: one chain serves all
 	if err != nil {
 		return r, err
 	}

@@ -10,6 +10,7 @@ import (
 	"attune/config"
 	"attune/pipeline"
 	"attune/pipeline/event"
+	"attune/stages/enrich"
 )
 
 // Failure is one expectation that did not hold.
@@ -33,7 +34,7 @@ func (f Failure) Error() string {
 // Run runs the scenario through the workspace's chain and tells everything that was not as expected. The error is
 // for what can't be run at all.
 func (s *Scenario) Run(ws *config.Workspace) ([]Failure, error) {
-	chain, err := ws.Chain(version)
+	chain, err := ws.Chain(version, enrich.DefaultModels())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Path, err)
 	}

@@ -11,7 +11,6 @@ import (
 
 	"attune/pipeline"
 	"attune/pipeline/bus"
-	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
 
@@ -21,8 +20,8 @@ var ErrAged = errors.New("the beginning of the log has aged out")
 // Config is what a replay needs.
 type Config struct {
 	JetStream jetstream.JetStream
-	// Load makes the chain for a definitions record, as for pipeline.Customer.
-	Load func(ctx context.Context, record event.ControlRecord) (*pipeline.Chain, error)
+	// Load makes the chain for what is in force, as for pipeline.Customer.
+	Load func(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error)
 	// Verify compares with what was recorded; without it the facts are only counted and hashed.
 	Verify bool
 	// Progress, if it is not nil, is told the position of each batch and the one to reach.

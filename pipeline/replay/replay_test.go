@@ -90,7 +90,8 @@ func newRig(t *testing.T, edit func(*topology.Config)) *rig {
 	return &rig{t: t, js: js}
 }
 
-func (r *rig) load(_ context.Context, record event.ControlRecord) (*pipeline.Chain, error) {
+func (r *rig) load(_ context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
+	record := inForce[pipeline.KindDefinitions]
 	return &pipeline.Chain{Stages: []pipeline.Stage{tally{spoiled: r.spoiled}}, Version: record.Version, Definitions: record.Hash}, nil
 }
 

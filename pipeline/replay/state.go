@@ -43,7 +43,7 @@ type outcome struct {
 // machine applies the records of one partition, one after another, by the rules of the customer chain's runner
 // (pipeline/record.go): the same records are news, and one whose step fails changes nothing and states nothing.
 type machine struct {
-	load    func(context.Context, event.ControlRecord) (*pipeline.Chain, error)
+	load    func(context.Context, pipeline.Controls) (*pipeline.Chain, error)
 	commits *pipeline.CommitCodec
 	chain   *pipeline.Chain
 	state   *State
@@ -66,8 +66,8 @@ func newMachine(ctx context.Context, c Config, commits *pipeline.CommitCodec, fr
 	}
 	m.state = &state
 	var err error
-	if m.chain, err = c.Load(ctx, state.Controls[pipeline.KindDefinitions]); err != nil {
-		return nil, fmt.Errorf("load definitions: %w", err)
+	if m.chain, err = c.Load(ctx, state.Controls); err != nil {
+		return nil, fmt.Errorf("load what is in force: %w", err)
 	}
 	return m, nil
 }
@@ -104,15 +104,17 @@ func (m *machine) control(ctx context.Context, record *event.ControlRecord) erro
 	if record == nil || record.Version <= m.state.Controls[record.Kind].Version {
 		return nil
 	}
-	if record.Kind != pipeline.KindDefinitions {
+	if !pipeline.Steers(record.Kind) {
 		return fmt.Errorf("control record of unknown kind %q (version %d): this program is older than the one that wrote it", record.Kind, record.Version)
 	}
 	m.settle() // what was applied so far was by the chain before
-	chain, err := m.load(ctx, *record)
+	next := maps.Clone(m.state.Controls)
+	next[record.Kind] = *record
+	chain, err := m.load(ctx, next)
 	if err != nil {
-		return fmt.Errorf("load definitions version %d: %w", record.Version, err)
+		return fmt.Errorf("load %s version %d: %w", record.Kind, record.Version, err)
 	}
-	m.chain, m.state.Controls[record.Kind] = chain, *record
+	m.chain, m.state.Controls = chain, next
 	return nil
 }
 

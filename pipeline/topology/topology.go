@@ -59,8 +59,8 @@ const (
 	Duplicates = "duplicates" // event id to the RAW sequence that owns it
 	Vault      = "vault"      // personal fields by profile
 	Deliveries = "deliveries" // one record per decision that is being or was delivered
-	Objects    = "objects"    // immutable objects by hash: definitions
-	Controls   = "controls"   // the newest version of each kind of control record
+	Objects    = "objects"    // immutable objects by hash: definitions and models
+	Controls   = "controls"   // the newest version of each kind of control record, and the catalogue of models
 	Journal    = "journal"    // the batch that a sink is about to write, per partition
 	Leases     = "leases"     // the heartbeat of each worker, and who holds which topic
 )

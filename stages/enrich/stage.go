@@ -22,13 +22,13 @@ type Stage struct {
 
 var _ pipeline.Stage = (*Stage)(nil)
 
-// New makes the stage. The asked events are those whose all-time count some rule asks for (ever, total): these
+// New makes the stage, which scores by the given models, with the margin of the configuration. The asked events are those whose all-time count some rule asks for (ever, total): these
 // counts are always kept.
-func New(cfg Config, asked ...string) (*Stage, error) {
+func New(cfg Config, models Models, asked ...string) (*Stage, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("enrich: %w", err)
 	}
-	model := clv.CDNOW()
+	model := models.CLV
 	model.Margin = cfg.Margin
 	if err := model.Validate(); err != nil {
 		return nil, fmt.Errorf("enrich: %w", err)

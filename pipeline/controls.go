@@ -1,0 +1,17 @@
+package pipeline
+
+import "attune/pipeline/event"
+
+// Kinds of control records.
+const (
+	KindDefinitions = "definitions" // brings segments and campaigns into force
+	KindModels      = "models"      // brings what scores customers into force
+)
+
+// Controls are the control records in force, by kind. A kind that is missing has the zero record: without definitions
+// there is no segment and no campaign, without models the built-in ones score.
+type Controls map[string]event.ControlRecord
+
+// Steers tells whether this program knows what a kind of control record changes. Who doesn't must not go on past one:
+// it would decide by what is no longer in force.
+func Steers(kind string) bool { return kind == KindDefinitions || kind == KindModels }
