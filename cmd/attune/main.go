@@ -39,7 +39,8 @@ type commands struct {
 	Status     statusCommand     `cmd:"" help:"Show who works on what, what waits, and for how long."`
 	Deadletter deadletterCommand `cmd:"" name:"deadletter" help:"Look at what could not be used, and try it again."`
 	Replay     replayCommand     `cmd:"" help:"Run the log again, and compare with what was recorded."`
-	Model      modelCommand      `cmd:"" help:"Fit a model to a file of your own, and see what it is worth there."`
+	Train      trainCommand      `cmd:"" help:"Fit the models to what customers bought, and put them in force."`
+	Model      modelCommand      `cmd:"" help:"Show and choose the models that were trained; fit one to a file of your own."`
 	SQL        sqlCommand        `cmd:"" name:"sql" help:"Run a query against ClickHouse."`
 	Config     configCommand     `cmd:"" help:"Show the effective configuration and where each value comes from."`
 	Version    versionCommand    `cmd:"" help:"Show the version."`

@@ -12,8 +12,11 @@ import (
 	"strings"
 )
 
-// modelCommand fits models to a file of one's own, to check what they are worth there. Nothing is put in force.
+// modelCommand shows and chooses what attune train made, and fits models to a file of one's own, to check what they are
+// worth there.
 type modelCommand struct {
+	List       modelListCommand       `cmd:"" help:"Show the models that were trained, and which is in force."`
+	Use        modelUseCommand        `cmd:"" help:"Put a model in force that was trained before."`
 	Fit        modelFitCommand        `cmd:"" help:"Fit a model of purchases or spend to a CSV of purchases; prints JSON."`
 	Propensity modelPropensityCommand `cmd:"" help:"Cross-validate the propensity model on a CSV with a yes-or-no column; prints JSON."`
 }

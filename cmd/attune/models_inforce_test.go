@@ -124,7 +124,9 @@ func TestModelsComeIntoForceInTheMiddleOfALog(t *testing.T) {
 	if report := again(definitions.chain); !report.Equal() || report.Records != 8 {
 		t.Errorf("replay: %+v", report)
 	}
-	deaf := again(func(ctx context.Context, _ pipeline.Controls) (*pipeline.Chain, error) { return definitions.chain(ctx, nil) })
+	deaf := again(func(ctx context.Context, _ pipeline.Controls) (*pipeline.Chain, error) {
+		return definitions.chain(ctx, nil)
+	})
 	if deaf.Equal() || deaf.First.Position != 4 {
 		t.Errorf("a replay that goes on with the built-in models: %+v", deaf)
 	}
@@ -139,7 +141,6 @@ func TestAnObjectThatIsNoModelIsRefused(t *testing.T) {
 		}
 	}
 }
-
 
 // runCustomers runs the customer chain on partition 0 until stop is called; its commits stay.
 func runCustomers(t *testing.T, js jetstream.JetStream, definitions *definitions) (stop func()) {

@@ -211,3 +211,52 @@ func TestObjectIsCheckedAgainstItsHash(t *testing.T) {
 		t.Errorf("Hash = %s, want %s (FIPS 180-4, example B.1)", got, want)
 	}
 }
+
+// Objects of a catalogue keep their numbers, whoever adds at the same moment, and are not in force for it.
+func TestCatalogue(t *testing.T) {
+	t.Parallel()
+	s, _ := open(t)
+	var work sync.WaitGroup
+	for _, object := range []string{"one", "two", "one", "three"} {
+		work.Go(func() {
+			if _, err := s.Add(t.Context(), "models", []byte(object)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	work.Wait()
+	if _, _, err := s.Apply(t.Context(), "models", []byte("two"), time.UnixMilli(1)); err != nil {
+		t.Fatal(err)
+	}
+	last, err := s.Add(t.Context(), "models", []byte("four"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := s.Add(t.Context(), "models", []byte("four")); err != nil || again.Number != last.Number {
+		t.Errorf("added again: %+v, %v; want number %d", again, err, last.Number)
+	}
+	all, err := s.Catalogue(t.Context(), "models")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	for i, e := range all {
+		object, err := s.Object(t.Context(), e.Hash)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[string(object)] = true
+		if e.Number != uint64(i+1) || e.Added.IsZero() {
+			t.Errorf("entry %d: %+v", i, e)
+		}
+	}
+	if len(all) != 4 || len(found) != 4 || all[len(all)-1].Hash != last.Hash {
+		t.Errorf("the catalogue has %+v", all)
+	}
+	if newest, err := s.Newest(t.Context(), "models"); err != nil || newest.Version != 1 || newest.Hash != Hash([]byte("two")) {
+		t.Errorf("in force: %+v, %v", newest, err)
+	}
+	if none, err := s.Catalogue(t.Context(), "definitions"); err != nil || len(none) != 0 {
+		t.Errorf("another kind has %+v, %v", none, err)
+	}
+}

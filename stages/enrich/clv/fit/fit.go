@@ -95,24 +95,28 @@ func Spend(pasts []clv.Purchases) (SpendFit, error) {
 		return SpendFit{}, ErrNoRepeat
 	}
 	// In units of the mean, so that the prior and the range mean the same in any currency.
+	all := rows(bought) // sorted: so the sum, to the last digit, is the same whoever is called what
 	unit := 0.0
-	for _, p := range bought {
-		unit += math.Log(p.MeanSpend)
+	for _, g := range all {
+		for _, r := range g.rows {
+			unit += float64(r.weight * math.Log(r.mean))
+		}
 	}
 	unit = math.Exp(unit / float64(len(bought)))
-	scaled := make([]clv.Purchases, len(bought))
-	for i, p := range bought {
-		p.MeanSpend /= unit
-		scaled[i] = p
+	scaled := rows(bought)
+	for _, g := range scaled {
+		for i := range g.rows {
+			g.rows[i].mean /= unit
+		}
 	}
 	model := func(logs []float64) clv.GammaGamma {
 		return clv.GammaGamma{P: math.Exp(logs[0]), Q: 1 + math.Exp(logs[1]), V: math.Exp(logs[2])}
 	}
-	solved := effortOf("").solve(rows(scaled), []float64{math.Log(6), math.Log(3), math.Log(0.5)}, func(logs []float64, rows []group) float64 { return gammaGamma(model(logs), rows) })
+	solved := effortOf("").solve(scaled, []float64{math.Log(6), math.Log(3), math.Log(0.5)}, func(logs []float64, rows []group) float64 { return gammaGamma(model(logs), rows) })
 	m := model(solved.logs)
 	m.V *= unit
 	out := SpendFit{
-		Fit:   Fit{Method: solved.method, Reason: solved.reason, Customers: len(bought), Evaluations: solved.evaluations, LogLikelihood: gammaGamma(m, rows(bought))},
+		Fit:   Fit{Method: solved.method, Reason: solved.reason, Customers: len(bought), Evaluations: solved.evaluations, LogLikelihood: gammaGamma(m, all)},
 		Spend: m,
 	}
 	for i := range out.Covariance {
