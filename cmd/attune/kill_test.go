@@ -52,6 +52,9 @@ func TestKillLosesAndDoublesNothing(t *testing.T) {
 	if rows := d.sql("SELECT count() FROM events WHERE event = 'Product Added'"); rows != strconv.Itoa(sent) {
 		t.Errorf("%s rows for %d events", rows, sent)
 	}
+	d.eventually(20*time.Second, "the profiles, whose rows come after the events'", func() bool {
+		return d.sql("SELECT sum(counts['Product Added']) FROM profiles FINAL") == strconv.Itoa(sent)
+	})
 	for customer, want := range acknowledged {
 		got := d.sql(fmt.Sprintf("SELECT counts['Product Added'] FROM profiles FINAL WHERE profile_id IN (SELECT profile_id FROM events WHERE user_id = '%s')", customer))
 		if got != strconv.Itoa(want) {
