@@ -35,7 +35,8 @@ type fitReport struct {
 	Holdout      *fitHoldout `json:"holdout,omitempty"`
 }
 
-// fitHoldout compares what was foretold with what came.
+// fitHoldout compares what was foretold with what came. What foretells are the parameters above, drawn to each customer's
+// own rate where own_rate_share says so.
 type fitHoldout struct {
 	Weeks float64 `json:"weeks"`
 	fit.Judgement
@@ -55,10 +56,6 @@ func (f *modelFitCommand) Run(s streams) error {
 		return err
 	}
 	customers := fit.Customers(log, end, horizon)
-	pasts := make([]clv.Purchases, len(customers))
-	for i, c := range customers {
-		pasts[i] = c.Past
-	}
 	report := fitReport{Model: f.Model, CalibrationEnd: time.Unix(0, 0).UTC().AddDate(0, 0, int(end)).Format(time.DateOnly), Refunds: refunds}
 	for _, p := range log {
 		if p.Day <= end {
@@ -68,6 +65,10 @@ func (f *modelFitCommand) Run(s streams) error {
 	weeks := float64(horizon) / 7
 	holdout := &fitHoldout{Weeks: weeks}
 	if f.Model == "gammagamma" {
+		pasts := make([]clv.Purchases, len(customers))
+		for i, c := range customers {
+			pasts[i] = c.Past
+		}
 		fitted, err := fit.Spend(pasts)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.File, err)
@@ -78,7 +79,7 @@ func (f *modelFitCommand) Run(s streams) error {
 		}
 		holdout.Judgement, holdout.Plain = fit.JudgeSpend(fitted.Spend, customers)
 	} else {
-		fitted, err := fit.Counts(f.Model, pasts)
+		fitted, err := fit.Tested(f.Model, log, end)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.File, err)
 		}
@@ -86,7 +87,7 @@ func (f *modelFitCommand) Run(s streams) error {
 		for i := range fitted.Covariance {
 			report.LogStdErrors = append(report.LogStdErrors, math.Sqrt(fitted.Covariance[i][i]))
 		}
-		holdout.Judgement, holdout.Plain = fit.JudgeCounts(fitted.Counts, customers, weeks)
+		holdout.Judgement, holdout.Plain = fit.JudgeCounts(fitted.Forecast(), customers, weeks)
 	}
 	if horizon > 0 {
 		report.Holdout = holdout

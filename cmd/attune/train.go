@@ -140,7 +140,11 @@ func (t *trainCommand) settle(ctx context.Context, s streams, store *control.Sto
 func (r *trainReport) print(out io.Writer) error {
 	c := &r.Card
 	fmt.Fprintf(out, "Model %d: %s, of %d customers with %d purchase days, %s to %s\n", r.Model, c.Counts, c.Customers, c.PurchaseDays, dateOf(c.First), dateOf(c.Last))
-	fmt.Fprintf(out, "Found by %s (counts) and %s (spend); judged on the %d days after %s\n\n", c.CountsFit.Method, c.SpendFit.Method, c.Last-c.CalibrationEnd, dateOf(c.CalibrationEnd))
+	fmt.Fprintf(out, "Found by %s (counts) and %s (spend); judged on the %d days after %s\n", c.CountsFit.Method, c.SpendFit.Method, c.Last-c.CalibrationEnd, dateOf(c.CalibrationEnd))
+	if share := c.CountsFit.OwnRateShare; share > 0 {
+		fmt.Fprintf(out, "The plain rate foretold the last orders better: %.0f %% of a forecast are each customer's own rate\n", 100*share)
+	}
+	fmt.Fprintln(out)
 	w := tabwriter.NewWriter(out, 0, 4, 2, ' ', 0)
 	fmt.Fprintf(w, "RMSE\tMODEL %d\tMODEL %d, BEFORE\tCHANGE\n", r.Model, c.Before.Model)
 	for _, line := range []struct {

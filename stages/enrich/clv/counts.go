@@ -2,7 +2,7 @@ package clv
 
 import "fmt"
 
-// Counts is a model of how often a customer buys: BGNBD, MBGNBD or ParetoNBD. All are values, safe for concurrent use.
+// Counts is a model of how often a customer buys: BGNBD, MBGNBD or ParetoNBD, or one of these WithOwnRate. All are values, safe for concurrent use.
 // The methods never return NaN or an infinity.
 type Counts interface {
 	// Name is how files and commands call the model: bgnbd, mbgnbd or paretonbd.
@@ -13,6 +13,8 @@ type Counts interface {
 	Expected(p Purchases, weeks float64) float64
 	// Active is the probability of at least one purchase in the coming weeks (0 to 1e6).
 	Active(p Purchases, weeks float64) float64
+	// AtLeast is the probability of at least n days (1 to 1e9) with a purchase in the coming weeks (0 to 1e6).
+	AtLeast(p Purchases, weeks, n float64) float64
 	// Discounted is Expected with each purchase counted e^(-rate t) at its week t; rate is 0 to 1.
 	Discounted(p Purchases, weeks, rate float64) float64
 	// Validate reports every parameter outside its range.
@@ -22,6 +24,14 @@ type Counts interface {
 
 	// pairs is the mean of N(N-1) for the number N of days with a purchase in the coming weeks.
 	pairs(p Purchases, weeks float64) float64
+}
+
+// drawn is counts WithOwnRate, where there is a share of it.
+func drawn(counts Counts, share float64) Counts {
+	if share == 0 {
+		return counts
+	}
+	return WithOwnRate{counts, share}
 }
 
 // Names of the models of counts.

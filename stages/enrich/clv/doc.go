@@ -18,7 +18,7 @@
 // # Numbers that repeat
 //
 // The same input gives the same bits on every platform: products are rounded before they are added (no fused
-// multiply-add) and the exponential and the logarithm are those of package portable. Outlook alone is not part of that
-// promise: nothing is decided by it. The functions never return NaN or an infinity: input outside the stated ranges is
-// taken as the nearest bound.
+// multiply-add) and the exponential and the logarithm are those of package portable. Outlook, AtLeast and Median are not
+// part of that promise: nothing is decided by them. The functions never return NaN or an infinity: input outside the
+// stated ranges is taken as the nearest bound.
 package clv

@@ -93,7 +93,9 @@ func TestAlwaysFinite(t *testing.T) {
 			for i := range m.CountsError {
 				m.CountsError[i][i] = 1
 			}
+			own, n := WithOwnRate{counts, draw("share")}, draw("n")
 			amounts := map[string]float64{
+				"own Expected": own.Expected(p, weeks), "own Discounted": own.Discounted(p, weeks, rate), "own pairs": own.pairs(p, weeks),
 				"Value": m.Value(p, weeks), "Expected": counts.Expected(p, weeks), "Spend": m.Spend.Spend(p),
 				"Discounted": counts.Discounted(p, weeks, rate), "pairs": counts.pairs(p, weeks),
 			}
@@ -106,7 +108,10 @@ func TestAlwaysFinite(t *testing.T) {
 					t.Errorf("%s: %s is %v", name, part, v)
 				}
 			}
-			for part, v := range map[string]float64{"Alive": m.Alive(p), "Active": counts.Active(p, weeks)} {
+			for part, v := range map[string]float64{
+				"Alive": m.Alive(p), "Active": counts.Active(p, weeks), "AtLeast": counts.AtLeast(p, weeks, n),
+				"own Active": own.Active(p, weeks), "own AtLeast": own.AtLeast(p, weeks, n),
+			} {
 				if !(v >= 0 && v <= 1) {
 					t.Errorf("%s: %s is %v", name, part, v)
 				}

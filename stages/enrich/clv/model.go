@@ -56,6 +56,7 @@ type document struct {
 	BGNBD       *BGNBD         `json:"bgnbd,omitempty"`
 	MBGNBD      *MBGNBD        `json:"mbgnbd,omitempty"`
 	ParetoNBD   *ParetoNBD     `json:"paretonbd,omitempty"`
+	OwnRate     float64        `json:"own_rate_share,omitempty"`
 	GammaGamma  GammaGamma     `json:"gammagamma"`
 	Margin      float64        `json:"margin"`
 	Discount    float64        `json:"discount"`
@@ -66,7 +67,11 @@ type document struct {
 // MarshalJSON writes the parameters under the name of their model.
 func (m Model) MarshalJSON() ([]byte, error) {
 	d := document{GammaGamma: m.Spend, Margin: m.Margin, Discount: m.Discount}
-	switch c := m.Counts.(type) {
+	counts := m.Counts
+	if w, ok := counts.(WithOwnRate); ok {
+		counts, d.OwnRate = w.Counts, w.Share
+	}
+	switch c := counts.(type) {
 	case BGNBD:
 		d.BGNBD = &c
 	case MBGNBD:
@@ -103,6 +108,7 @@ func (m *Model) UnmarshalJSON(data []byte) error {
 	if named != 1 {
 		return fmt.Errorf("clv: the model has the parameters of %d models of counts: want one of bgnbd, mbgnbd and paretonbd", named)
 	}
+	m.Counts = drawn(m.Counts, d.OwnRate)
 	if d.CountsError != nil {
 		m.CountsError = *d.CountsError
 	}

@@ -46,6 +46,10 @@ func (m Model) Outlook(p Purchases, weeks float64) Outlook {
 func (m Model) stdErrors(score func(Model) [3]float64) (out [3]float64) {
 	const step = 1e-4
 	var slopes [7][3]float64
+	share := 0.0
+	if w, ok := m.Counts.(WithOwnRate); ok {
+		share = w.Share
+	}
 	counts := m.Counts.Parameters()
 	slope := func(i int, at func(factor float64) Model) {
 		up, down := score(at(math.Exp(step))), score(at(math.Exp(-step)))
@@ -57,7 +61,8 @@ func (m Model) stdErrors(score func(Model) [3]float64) (out [3]float64) {
 		slope(i, func(factor float64) Model {
 			v, moved := counts, m
 			v[i] *= factor
-			moved.Counts, _ = NewCounts(m.Counts.Name(), v)
+			model, _ := NewCounts(m.Counts.Name(), v)
+			moved.Counts = drawn(model, share)
 			return moved
 		})
 	}

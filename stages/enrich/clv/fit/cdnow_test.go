@@ -40,12 +40,16 @@ func day(t testing.TB, s string) int32 {
 // cdnow are the customers of the CDNOW sample after 39 weeks, and the 39 weeks that followed.
 func cdnow(t testing.TB) []fit.Customer {
 	t.Helper()
+	return fit.Customers(cdnowLog(t), day(t, "19970930"), 39*7)
+}
+
+func cdnowLog(t testing.TB) (log []fit.Purchase) {
+	t.Helper()
 	file, err := os.Open(filepath.Join(sharedData(t), "CDNOW_sample.txt"))
 	if err != nil {
 		t.Skip("CDNOW_sample.txt is absent:", err)
 	}
 	defer file.Close()
-	var log []fit.Purchase
 	for lines := bufio.NewScanner(file); lines.Scan(); {
 		f := strings.Fields(lines.Text())
 		amount, err := event.ParseMoney(f[4])
@@ -54,7 +58,7 @@ func cdnow(t testing.TB) []fit.Customer {
 		}
 		log = append(log, fit.Purchase{Customer: f[1], Day: day(t, f[2]), Amount: amount})
 	}
-	return fit.Customers(log, day(t, "19970930"), 39*7)
+	return log
 }
 
 func pasts(customers []fit.Customer) []clv.Purchases {
@@ -106,7 +110,7 @@ func TestCDNOW(t *testing.T) {
 				t.Errorf("found by %s: %s", got.Method, got.Reason)
 			}
 			model, plain := fit.JudgeCounts(got.Counts, customers, 39)
-			if model.MAE > tt.mae || model.RMSE > tt.rmse || model.Correlation < tt.cor {
+			if model.MeanMAE > tt.mae || model.RMSE > tt.rmse || model.Correlation < tt.cor {
 				t.Errorf("hold-out: got %+v, want MAE <= %v, RMSE <= %v, correlation >= %v", model, tt.mae, tt.rmse, tt.cor)
 			}
 			if model.MAE >= plain.MAE || model.RMSE >= plain.RMSE || model.Correlation <= plain.Correlation {
@@ -129,6 +133,16 @@ func TestCDNOW(t *testing.T) {
 			t.Errorf("got %+v", got.Fit)
 		}
 	})
+}
+
+// No share of the own rate spoils what the published parameters foretell.
+func TestCDNOWIsNoWorseThanThePlainRate(t *testing.T) {
+	log, last := cdnowLog(t), day(t, "19970930")
+	for _, model := range []string{clv.NameBGNBD, clv.NameMBGNBD, clv.NameParetoNBD} {
+		if got := noWorse(t, "cdnow", model, log, last, cdnow(t), 39); got.OwnRateShare != 0 {
+			t.Errorf("%s: the own rate's share is %v", model, got.OwnRateShare)
+		}
+	}
 }
 
 // calibrated tests the uncertainty by what followed: the squared errors are what the spreads say, on the average.

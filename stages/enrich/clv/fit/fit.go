@@ -17,6 +17,8 @@ type Fit struct {
 	// Customers are those who were fitted: for spend the ones with a repeat and a mean above zero.
 	Customers   int `json:"customers"`
 	Evaluations int `json:"evaluations"` // of the likelihood
+	// OwnRateShare is how much of a forecast is each customer's own rate so far, 0 to 1: see Tested. Only of counts.
+	OwnRateShare float64 `json:"own_rate_share,omitempty"`
 }
 
 // CountsFit is a fitted model of how often customers buy.
@@ -25,6 +27,14 @@ type CountsFit struct {
 	Counts clv.Counts
 	// Covariance is that of the parameters' logarithms, in the order of Counts.Parameters; zero where it is not known.
 	Covariance [4][4]float64
+}
+
+// Forecast is what customers are scored by: Counts, with a share of their own rate where the fit found one.
+func (f CountsFit) Forecast() clv.Counts {
+	if f.OwnRateShare == 0 {
+		return f.Counts
+	}
+	return clv.WithOwnRate{Counts: f.Counts, Share: f.OwnRateShare}
 }
 
 // SpendFit is a fitted model of spend.
@@ -54,6 +64,10 @@ func effortOf(name string) effort {
 
 // Counts fits the model of a name (clv.NameBGNBD and so on) to the pasts of all customers.
 func Counts(name string, pasts []clv.Purchases) (CountsFit, error) {
+	return counts(name, pasts, effortOf(name))
+}
+
+func counts(name string, pasts []clv.Purchases, effort effort) (CountsFit, error) {
 	if len(pasts) == 0 {
 		return CountsFit{}, ErrNoCustomer
 	}
@@ -62,7 +76,7 @@ func Counts(name string, pasts []clv.Purchases) (CountsFit, error) {
 	}
 	likelihood := countLikelihood(name)
 	all := rows(withoutSpend(pasts))
-	solved := effortOf(name).solve(all, typical(name), func(logs []float64, rows []group) float64 { return likelihood(exponents(logs), rows) })
+	solved := effort.solve(all, typical(name), func(logs []float64, rows []group) float64 { return likelihood(exponents(logs), rows) })
 	out := CountsFit{Fit: Fit{Method: solved.method, Reason: solved.reason, Customers: len(pasts), Evaluations: solved.evaluations}}
 	var err error
 	if out.Counts, err = clv.NewCounts(name, exponents(solved.logs)); err != nil {

@@ -9,8 +9,11 @@ import (
 // Judgement compares what was expected of customers with what they did after the calibration. Figures without a meaning
 // (the correlation where everybody did the same) are zero.
 type Judgement struct {
-	MAE         float64 `json:"mae"`         // mean absolute error
-	RMSE        float64 `json:"rmse"`        // root of the mean squared error
+	// MAE is the mean absolute error: of counts that of the median (clv.Median), since who is judged by it does best to
+	// foretell what is exceeded as often as not. MeanMAE is that of the expectation, as papers have it; only of counts.
+	MAE         float64 `json:"mae"`
+	MeanMAE     float64 `json:"mean_mae,omitempty"`
+	RMSE        float64 `json:"rmse"`        // root of the mean squared error, of the expectation
 	Correlation float64 `json:"correlation"` // of expected and actual
 	Bias        float64 `json:"bias"`        // of the total, as a share of the actual total
 	Expected    float64 `json:"expected"`    // in total
@@ -18,18 +21,31 @@ type Judgement struct {
 	Customers   int     `json:"customers"`
 }
 
-// JudgeCounts compares purchase days over the horizon in weeks: those the model expects, and for comparison those that
+// JudgeCounts compares purchase days over the horizon in weeks: those the model foretells, and for comparison those that
 // follow from each customer's plain rate so far, x/T.
 func JudgeCounts(counts clv.Counts, customers []Customer, weeks float64) (model, plain Judgement) {
-	expected, rate, actual := make([]float64, len(customers)), make([]float64, len(customers)), make([]float64, len(customers))
+	f := forecasts(counts, customers, weeks)
+	median := make([]float64, len(customers))
 	for i, c := range customers {
-		actual[i] = c.Later
-		expected[i] = counts.Expected(c.Past, weeks)
-		if c.Past.AgeWeeks > 0 {
-			rate[i] = c.Past.Repeats / c.Past.AgeWeeks * weeks
-		}
+		median[i] = clv.Median(counts, c.Past, weeks)
 	}
-	return judge(expected, actual), judge(rate, actual)
+	model, plain = judge(f.expected, f.actual), judge(f.plain, f.actual)
+	model.MeanMAE, model.MAE = model.MAE, judge(median, f.actual).MAE
+	return model, plain
+}
+
+// forecast is what was foretold of customers, and what came, in their order.
+type forecast struct{ expected, plain, actual []float64 }
+
+func forecasts(counts clv.Counts, customers []Customer, weeks float64) (f forecast) {
+	for _, c := range customers {
+		rate := 0.0
+		if c.Past.AgeWeeks > 0 {
+			rate = c.Past.Repeats / c.Past.AgeWeeks * weeks
+		}
+		f.expected, f.plain, f.actual = append(f.expected, counts.Expected(c.Past, weeks)), append(f.plain, rate), append(f.actual, c.Later)
+	}
+	return f
 }
 
 // JudgeSpend compares the mean spend of a purchase day, of the customers who bought before and after: what the model

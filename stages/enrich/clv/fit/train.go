@@ -72,14 +72,13 @@ func Train(log []Purchase, counts string, holdout int32) (Trained, error) {
 	c.CalibrationEnd = c.Last - holdout
 	var t Trained
 	var err error
-	if t.Calibrated, _, _, err = both(Customers(log, c.CalibrationEnd, 0), counts); err != nil {
+	if t.Calibrated, _, _, err = both(log, c.CalibrationEnd, counts); err != nil {
 		return Trained{}, fmt.Errorf("without the hold-out of %d days: %w", holdout, err)
 	}
-	all := Customers(log, c.Last, 0)
-	c.Customers = len(all)
-	if t.Model, c.CountsFit, c.SpendFit, err = both(all, counts); err != nil {
+	if t.Model, c.CountsFit, c.SpendFit, err = both(log, c.Last, counts); err != nil {
 		return Trained{}, err
 	}
+	c.Customers = c.CountsFit.Customers
 	t.Card = c
 	t.Card.Holdout = t.Card.Judge(t.Calibrated, log)
 	return t, nil
@@ -101,20 +100,16 @@ func (c Card) Judge(m clv.Model, log []Purchase) (h Holdout) {
 	return h
 }
 
-// both fits how often and for how much.
-func both(customers []Customer, name string) (m clv.Model, counts, spend Fit, err error) {
-	pasts := make([]clv.Purchases, len(customers))
-	for i, c := range customers {
-		pasts[i] = c.Past
-	}
-	often, err := Counts(name, pasts)
+// both fits how often and for how much, to what was bought up to a day.
+func both(log []Purchase, last int32, name string) (m clv.Model, counts, spend Fit, err error) {
+	often, err := Tested(name, log, last)
 	if err != nil {
 		return m, counts, spend, err
 	}
-	much, err := Spend(pasts)
+	much, err := Spend(pasts(Customers(log, last, 0)))
 	if err != nil {
 		return m, counts, spend, err
 	}
-	m = clv.Model{Counts: often.Counts, Spend: much.Spend, Margin: 1, CountsError: often.Covariance, SpendError: much.Covariance}
+	m = clv.Model{Counts: often.Forecast(), Spend: much.Spend, Margin: 1, CountsError: often.Covariance, SpendError: much.Covariance}
 	return m, often.Fit, much.Fit, m.Validate()
 }
