@@ -53,13 +53,17 @@ var ErrNoRepeat = errors.New("nobody bought a second time, on another day and fo
 
 // effort bounds a search, so that it ends within seconds whatever the log: how many rows it looks at (a larger sample
 // changes no parameter by anything that matters), and rows times evaluations.
-type effort struct{ rows, budget int }
+type effort struct {
+	rows, budget int
+	coarse       int       // how many rows show where a search over more should begin
+	start        []float64 // where it begins, if that is known
+}
 
 func effortOf(name string) effort {
 	if name == clv.NameParetoNBD { // its likelihood sums a series or integrates for each row
-		return effort{15_000, 3_000_000}
+		return effort{rows: 4000, budget: 1_200_000, coarse: 1000}
 	}
-	return effort{100_000, 25_000_000}
+	return effort{rows: 60_000, budget: 15_000_000, coarse: 2000}
 }
 
 // Counts fits the model of a name (clv.NameBGNBD and so on) to the pasts of all customers.
@@ -141,28 +145,28 @@ func Spend(pasts []clv.Purchases) (SpendFit, error) {
 	return out, nil
 }
 
-// coarse is how many rows show where a search over more should begin.
-const coarse = 2000
-
-// solve searches a few rows first where there are many.
+// solve searches a few rows first where there are many; where these want the prior, it stays.
 func (e effort) solve(all []group, prior []float64, likelihood func(logs []float64, rows []group) float64) solution {
 	n, _ := count(all)
-	round := func(most int, starts [][]float64) solution {
+	round := func(most int, doubt string, starts [][]float64) solution {
 		rows := all
 		if n > most {
 			rows = thinned(all, (n+most-1)/most)
 		}
 		kept, weight := count(rows)
 		return solve(problem{
-			dim: len(prior), prior: prior, starts: starts, weight: weight, evaluations: e.budget / kept,
+			dim: len(prior), prior: prior, starts: starts, doubt: doubt, weight: weight, evaluations: e.budget / kept,
 			likelihood: func(logs []float64) float64 { return likelihood(logs, rows) },
 		})
 	}
-	if n <= 2*coarse {
-		return round(e.rows, nil)
+	switch {
+	case e.start != nil:
+		return round(e.rows, "", [][]float64{e.start})
+	case n <= 4*e.coarse:
+		return round(e.rows, "", nil)
 	}
-	first := round(coarse, nil)
-	solved := round(e.rows, [][]float64{first.logs})
+	first := round(e.coarse, "", [][]float64{prior})
+	solved := round(e.rows, first.reason, [][]float64{first.logs})
 	solved.evaluations += first.evaluations
 	return solved
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"gonum.org/v1/gonum/diff/fd"
 	"gonum.org/v1/gonum/mat"
@@ -38,6 +39,7 @@ type problem struct {
 	dim         int
 	prior       []float64   // its mean
 	starts      [][]float64 // where to begin; none: at 1 and at the prior's mean
+	doubt       string      // why the likelihood alone is not to be believed, if that is known
 	weight      float64     // how many customers the likelihood speaks of
 	likelihood  func(logs []float64) float64
 	evaluations int // how many the search may take
@@ -58,14 +60,19 @@ func solve(p problem) solution {
 	if len(starts) == 0 {
 		starts = [][]float64{make([]float64, p.dim), p.prior}
 	}
-	plain, unsettled := p.search(0, starts)
-	doubt := cmp.Or(plain.doubt(p.dim), unsettled)
-	if doubt == nil {
-		plain.method = MLE
-		return plain
+	var plain solution
+	if p.doubt == "" {
+		var unsettled error
+		plain, unsettled = p.search(0, starts)
+		doubt := cmp.Or(plain.doubt(p.dim), unsettled)
+		if doubt == nil {
+			plain.method = MLE
+			return plain
+		}
+		p.doubt = doubt.Error()
 	}
 	prior, unsettled := p.search(1/(priorDeviation*priorDeviation), starts)
-	prior.method, prior.reason = MAP, doubt.Error()
+	prior.method, prior.reason = MAP, p.doubt
 	if unsettled != nil {
 		prior.reason += "; with the prior: " + unsettled.Error()
 	}
@@ -136,7 +143,9 @@ func (p problem) search(precision float64, starts [][]float64) (best solution, e
 	for i, v := range best.logs {
 		best.logs[i] = min(max(v, leastLog), mostLog)
 	}
-	best.covariance = p.covariance(objective, best.logs)
+	if precision > 0 || !slices.ContainsFunc(best.logs, runaway) { // else nobody will ask for it
+		best.covariance = p.covariance(objective, best.logs)
+	}
 	for _, s := range slope {
 		if math.Abs(s) > gradientFair {
 			return best, fmt.Errorf("the search did not settle within %d evaluations", best.evaluations)

@@ -1,6 +1,10 @@
 package fit
 
-import "attune/stages/enrich/clv"
+import (
+	"math"
+
+	"attune/stages/enrich/clv"
+)
 
 const (
 	testShare     = 4  // the last of so many parts of the calibration tests a model
@@ -19,11 +23,12 @@ func Tested(name string, log []Purchase, last int32) (CountsFit, error) {
 	if err != nil {
 		return CountsFit{}, err
 	}
-	fitted.OwnRateShare, err = ownRateShare(name, log, last)
+	fitted.OwnRateShare, err = ownRateShare(fitted.Counts, log, last)
 	return fitted, err
 }
 
-func ownRateShare(name string, log []Purchase, last int32) (float64, error) {
+// ownRateShare rehearses with fewer customers and from where the whole search ended, which is enough for a comparison.
+func ownRateShare(fitted clv.Counts, log []Purchase, last int32) (float64, error) {
 	first := last
 	for _, p := range log {
 		first = min(first, p.Day)
@@ -36,7 +41,12 @@ func ownRateShare(name string, log []Purchase, last int32) (float64, error) {
 	if len(customers) < testCustomers {
 		return 0, nil
 	}
-	rehearsal, err := counts(name, pasts(customers), rehearsalEffort(name))
+	few := effortOf(fitted.Name())
+	few.rows, few.budget = few.coarse, few.budget/4
+	for _, v := range fitted.Parameters() {
+		few.start = append(few.start, math.Log(v))
+	}
+	rehearsal, err := counts(fitted.Name(), pasts(customers), few)
 	if err != nil {
 		return 0, err
 	}
@@ -52,12 +62,6 @@ func ownRateShare(name string, log []Purchase, last int32) (float64, error) {
 		return 0, nil
 	}
 	return min(max(towards/shift, 0), 1), nil // what gains has moved: shift is above 0
-}
-
-// rehearsalEffort is enough for a comparison.
-func rehearsalEffort(name string) effort {
-	e := effortOf(name)
-	return effort{rows: coarse, budget: e.budget / 4}
 }
 
 func pasts(customers []Customer) []clv.Purchases {
