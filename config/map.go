@@ -31,15 +31,30 @@ func (ws *Workspace) RuleBytes() (int, error) {
 // Map writes what feeds what, a line each: the events, traits and scores that segments and campaigns ask for, and the
 // segments that other segments and campaigns ask for. The workspace must have no problems.
 func (ws *Workspace) Map(w io.Writer) error {
-	compiler, err := compiler()
+	feeds, err := ws.feeds()
 	if err != nil {
 		return err
+	}
+	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for _, field := range slices.SortedFunc(maps.Keys(feeds), cmp.Compare[string]) {
+		readers := feeds[field]
+		slices.Sort(readers)
+		fmt.Fprintf(table, "%s\t%s\n", strings.Replace(field, ":", " ", 1), strings.Join(slices.Compact(readers), ", "))
+	}
+	return table.Flush()
+}
+
+// feeds is who asks for a field ("segment loyal", "campaign cart (audience)"), by the field as rule.Reads names it.
+func (ws *Workspace) feeds() (map[string][]string, error) {
+	compiler, err := compiler()
+	if err != nil {
+		return nil, err
 	}
 	segments := map[string]bool{}
 	for _, s := range ws.Segments {
 		segments[s.ID] = true
 	}
-	feeds := map[string][]string{} // by field: who asks for it
+	feeds := map[string][]string{}
 	add := func(reader, text string, opts ...rule.Option) error {
 		if text == "" {
 			return nil
@@ -55,14 +70,14 @@ func (ws *Workspace) Map(w io.Writer) error {
 	}
 	for _, s := range ws.Segments {
 		if err := add("segment "+s.ID, s.When, rule.WithOtherSegments(segments)); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	for _, c := range ws.Campaigns {
 		name := "campaign " + c.ID
 		for _, rules := range [][2]string{{"on.where", c.On.Where}, {"audience", c.Audience}} {
 			if err := add(name+" ("+rules[0]+")", rules[1], rule.WithEvent(), rule.WithSegments(segments)); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		note := func(field, id, part string) {
@@ -77,11 +92,5 @@ func (ws *Workspace) Map(w io.Writer) error {
 			note("event:", c.Unless.Event, "unless")
 		}
 	}
-	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-	for _, field := range slices.SortedFunc(maps.Keys(feeds), cmp.Compare[string]) {
-		readers := feeds[field]
-		slices.Sort(readers)
-		fmt.Fprintf(table, "%s\t%s\n", strings.Replace(field, ":", " ", 1), strings.Join(slices.Compact(readers), ", "))
-	}
-	return table.Flush()
+	return feeds, nil
 }
