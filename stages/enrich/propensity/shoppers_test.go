@@ -48,6 +48,8 @@ func TestShoppers(t *testing.T) {
 	}{
 		{nil, .925, .235},
 		{[]string{"PageValues"}, .765, .370},
+		{[]string{"OperatingSystems", "Browser", "Region", "TrafficType", "Month"}, .905, .252},
+		{[]string{"PageValues", "BounceRates in %", "ExitRates in %", "Month"}, .70, .395},
 	} {
 		names, examples := shoppers(t, c.without...)
 		j, err := propensity.CrossValidate(names, examples, 5)
