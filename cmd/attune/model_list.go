@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"attune/pipeline"
+	"attune/pipeline/control"
+	"attune/pipeline/event"
 	"attune/stages/enrich"
 )
 
@@ -19,15 +21,11 @@ type modelListCommand struct {
 
 // Run is the command.
 func (l *modelListCommand) Run(ctx context.Context, s streams) error {
-	conn, js, err := l.connect()
+	store, disconnect, err := l.control(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	store, err := openControl(ctx, js)
-	if err != nil {
-		return err
-	}
+	defer disconnect()
 	newest, err := store.Newest(ctx, pipeline.KindModels)
 	if err != nil {
 		return err
@@ -76,35 +74,12 @@ type modelUseCommand struct {
 
 // Run is the command.
 func (u *modelUseCommand) Run(ctx context.Context, s streams) error {
-	conn, js, err := u.connect()
+	store, disconnect, err := u.control(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	store, err := openControl(ctx, js)
-	if err != nil {
-		return err
-	}
-	object, err := json.Marshal(enrich.DefaultModels())
-	if err != nil {
-		return err
-	}
-	if u.Model > 0 {
-		all, err := store.Catalogue(ctx, pipeline.KindModels)
-		if err != nil {
-			return err
-		}
-		if u.Model > uint64(len(all)) {
-			return fmt.Errorf("model use %d: there are the models 0 to %d; attune model list shows them", u.Model, len(all))
-		}
-		if object, err = store.Object(ctx, all[u.Model-1].Hash); err != nil {
-			return fmt.Errorf("model use %d: %w", u.Model, err)
-		}
-		if _, err := enrich.DecodeModels(object); err != nil {
-			return fmt.Errorf("model use %d: %w", u.Model, err)
-		}
-	}
-	record, changed, err := store.Apply(ctx, pipeline.KindModels, object, time.Now())
+	defer disconnect()
+	record, changed, err := u.use(ctx, store)
 	if err != nil {
 		return fmt.Errorf("model use %d: %w", u.Model, err)
 	}
@@ -114,4 +89,27 @@ func (u *modelUseCommand) Run(ctx context.Context, s streams) error {
 	}
 	fmt.Fprintf(s.out, "model %d is in force (version %d): customers are scored by it from their next event or day on\n", u.Model, record.Version)
 	return nil
+}
+
+func (u *modelUseCommand) use(ctx context.Context, store *control.Store) (record event.ControlRecord, changed bool, err error) {
+	object, err := json.Marshal(enrich.DefaultModels())
+	if err != nil {
+		return record, false, err
+	}
+	if u.Model > 0 {
+		all, err := store.Catalogue(ctx, pipeline.KindModels)
+		if err != nil {
+			return record, false, err
+		}
+		if u.Model > uint64(len(all)) {
+			return record, false, fmt.Errorf("there are the models 0 to %d; attune model list shows them", len(all))
+		}
+		if object, err = store.Object(ctx, all[u.Model-1].Hash); err != nil {
+			return record, false, err
+		}
+		if _, err := enrich.DecodeModels(object); err != nil {
+			return record, false, err
+		}
+	}
+	return store.Apply(ctx, pipeline.KindModels, object, time.Now())
 }

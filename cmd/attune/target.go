@@ -60,6 +60,19 @@ func (t *target) connect() (*nats.Conn, jetstream.JetStream, error) {
 	return connect(c.NATS)
 }
 
+// control opens the target's control store. Whoever gets it calls disconnect.
+func (t *target) control(ctx context.Context) (store *control.Store, disconnect func(), err error) {
+	conn, js, err := t.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	if store, err = openControl(ctx, js); err != nil {
+		conn.Close()
+		return nil, nil, err
+	}
+	return store, conn.Close, nil
+}
+
 // openControl finds the control store of existing streams.
 func openControl(ctx context.Context, js jetstream.JetStream) (*control.Store, error) {
 	partitions, err := topology.Partitions(ctx, js)
