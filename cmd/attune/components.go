@@ -43,6 +43,7 @@ type worker struct {
 	raw        *pipeline.RawLog
 	clickhouse *clickhouse.Sink
 	facts      *pipeline.SinkReader
+	audit      *auditJob
 }
 
 // workerConfig is what the wiring needs.
@@ -273,8 +274,8 @@ func (w withoutTrace) With(fields watermill.LogFields) watermill.LoggerAdapter {
 	return withoutTrace{w.LoggerAdapter.With(fields)}
 }
 
-// wireSink opens the sinks that read the commits.
-func (w *worker) wireSink(ctx context.Context, owner bus.Owner, _ *definitions) (_ []handler, err error) {
+// wireSink opens the sinks that read the commits, and has what they hold audited by who owns them.
+func (w *worker) wireSink(ctx context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
 	c := w.config
 	if w.clickhouse, err = clickhouse.Open(ctx, c.config.ClickHouse, c.log); err != nil {
 		return nil, err
@@ -287,7 +288,22 @@ func (w *worker) wireSink(ctx context.Context, owner bus.Owner, _ *definitions) 
 		JetStream: c.js, Name: pipeline.ReaderClickHouse, Sink: w.clickhouse, Owner: owner,
 		Rows: c.config.ClickHouse.BatchRows, Interval: c.config.ClickHouse.BatchInterval, Log: c.log,
 	})
-	return nil, err
+	if err != nil || c.config.Audit.Every == 0 {
+		return nil, err
+	}
+	dsn, err := c.config.ClickHouse.QueryDSN()
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := newAuditMetrics(c.metrics)
+	if err != nil {
+		return nil, err
+	}
+	w.audit = &auditJob{
+		auditor: auditor{dsn: dsn, store: definitions.store, settings: c.config.Audit}, every: c.config.Audit.Every,
+		sink: w.clickhouse, owner: owner, metrics: metrics, log: c.log,
+	}
+	return nil, nil
 }
 
 // run joins the other workers and works until ctx ends; then it hands over and finishes what is under way. listen
@@ -309,6 +325,9 @@ func (w *worker) run(ctx context.Context, listen string) error {
 	var all errgroup.Group
 	if w.facts != nil {
 		all.Go(func() error { w.facts.Run(working); return nil })
+	}
+	if w.audit != nil {
+		all.Go(func() error { return w.audit.run(working) })
 	}
 	if w.handlers > 0 { // a Router without any ends at once
 		all.Go(func() error { defer stop(); return w.router.Run(working) })

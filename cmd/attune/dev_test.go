@@ -34,6 +34,7 @@ func TestDevFromFirstMailToRestart(t *testing.T) {
 	if said := failure(t, "dev", "--data", data, "--listen", "127.0.0.1:0"); !strings.Contains(said, data) || !strings.Contains(said, "--data") {
 		t.Errorf("the refusal of a second process does not help: %s", said)
 	}
+	d.eventually(20*time.Second, "the first audit", func() bool { return d.sql("SELECT count() FROM drift WHERE check = 'data_age'") == "1" })
 	d.interrupt()
 	stored := 0
 

@@ -18,7 +18,7 @@ import (
 	"attune/pipeline/embedded"
 )
 
-// Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted before it was done.
+// Exit codes: 0 done, 1 failed, 2 wrong usage, 3 attune audit has found something, 130 interrupted before it was done.
 const (
 	exitFailed      = 1
 	exitUsage       = 2
@@ -36,6 +36,7 @@ type commands struct {
 	Test       testCommand       `cmd:"" help:"Run a workspace's scenarios in virtual time."`
 	Apply      applyCommand      `cmd:"" help:"Bring a workspace into force."`
 	Profile    profileCommand    `cmd:"" help:"Show one customer: what is known, and what changed it."`
+	Audit      auditCommand      `cmd:"" help:"Look over data, models and workspace for what is amiss; exits with 3 on an alarm."`
 	Status     statusCommand     `cmd:"" help:"Show who works on what, what waits, and for how long."`
 	Deadletter deadletterCommand `cmd:"" name:"deadletter" help:"Look at what could not be used, and try it again."`
 	Replay     replayCommand     `cmd:"" help:"Run the log again, and compare with what was recorded."`
@@ -87,7 +88,10 @@ func run(ctx context.Context, args []string, s streams) (code int) {
 	if err := parsed.Run(); err != nil {
 		var reported reportedError
 		var problems config.Problems
+		var alarms alarmError
 		switch {
+		case errors.As(err, &alarms):
+			return exitAlarm
 		case errors.As(err, &reported):
 		case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 			return exitInterrupted

@@ -41,7 +41,8 @@ type modelObject struct {
 // modelCard is a model's card with the one that was in force when it was trained.
 type modelCard struct {
 	fit.Card
-	Before modelBefore `json:"before"`
+	Before     modelBefore `json:"before"`
+	Population clientele   `json:"population"` // of the day on which it was trained
 }
 
 // modelBefore is a model on the hold-out of another, by its parameters of before its own hold-out.
@@ -101,7 +102,9 @@ func (t *trainCommand) Run(ctx context.Context, s streams) error {
 	}
 	object := modelObject{
 		Models: enrich.Models{CLV: trained.Model}, Calibrated: trained.Calibrated,
-		Card: modelCard{trained.Card, modelBefore{number, trained.Card.Judge(before.Calibrated, log)}},
+		Card: modelCard{
+			trained.Card, modelBefore{number, trained.Card.Judge(before.Calibrated, log)}, newClientele(trained.Model, log, trained.Card),
+		},
 	}
 	return t.settle(ctx, s, store, object)
 }

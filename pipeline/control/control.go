@@ -66,6 +66,18 @@ func (s *Store) Newest(ctx context.Context, kind string) (event.ControlRecord, e
 	return record, err
 }
 
+// Since is when the latest control record of a kind was made; the zero time when there is none.
+func (s *Store) Since(ctx context.Context, kind string) (time.Time, error) {
+	entry, err := s.controls.Get(ctx, kind)
+	if errors.Is(err, jetstream.ErrKeyNotFound) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("newest version of %s: %w", kind, err)
+	}
+	return entry.Created(), nil
+}
+
 // Apply brings an object into force under the next version of its kind, unless the newest version already
 // has it, and returns the record. A crash in between is mended by applying again: each partition takes a
 // version once.

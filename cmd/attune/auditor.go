@@ -1,0 +1,197 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"attune/config"
+	"attune/pipeline"
+	"attune/pipeline/control"
+	"attune/sinks/clickhouse"
+	"attune/stages/enrich/drift"
+)
+
+// The checks, as they are called in reports, metrics and audit_readings.
+const (
+	checkAge      = "data_age"             // hours since the last event
+	checkVolume   = "volume"               // times what was expected of the last day
+	checkMissing  = "null_rate"            // change of the share of events without a field
+	checkPSI      = "psi"                  // population stability index
+	checkLoss     = "log_loss"             // Page and Hinkley's sum, in standard deviations
+	checkCampaign = "campaign_never_fired" // mails that were ordered
+	checkSegment  = "segment_unused"
+	checkBlock    = "block_never_shown"
+	checkField    = "field_unread"
+)
+
+// auditedNames is how many names of events are looked at, those with the most events.
+const auditedNames = 20
+
+// auditor looks over the facts in ClickHouse, the model and the workspace in force.
+type auditor struct {
+	dsn      string // of clickhouse.Query
+	store    *control.Store
+	settings config.Audit
+
+	now   time.Time
+	found []clickhouse.Reading
+}
+
+// report runs all checks as of a moment.
+func (a *auditor) report(ctx context.Context, now time.Time) (*auditReport, error) {
+	a.now, a.found = now, nil
+	for _, check := range []func(context.Context) error{a.arrivals, a.fields, a.models, a.definitions} {
+		if err := check(ctx); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(a.found, func(a, b clickhouse.Reading) int {
+		return cmp.Or(cmp.Compare(a.Check, b.Check), cmp.Compare(a.Subject, b.Subject))
+	})
+	r := &auditReport{At: now.UTC(), Readings: a.found}
+	for _, f := range a.found {
+		if f.Alarm {
+			r.Alarms++
+		}
+	}
+	return r, nil
+}
+
+func (a *auditor) add(check, subject string, f drift.Finding, format string, args ...any) {
+	a.found = append(a.found, clickhouse.Reading{
+		Check: check, Subject: subject, Value: f.Value, Threshold: f.Threshold, Values: uint64(f.Values), Alarm: f.Alarm, Detail: fmt.Sprintf(format, args...),
+	})
+}
+
+// arrivals: whether events come, and as many as usual.
+func (a *auditor) arrivals(ctx context.Context) error {
+	extent, err := clickhouse.EventExtent(ctx, a.dsn, a.now)
+	if err != nil {
+		return err
+	}
+	age := drift.Finding{Threshold: a.settings.DataAge.Hours(), Values: int(extent.Events), Alarm: true}
+	if extent.Events == 0 {
+		a.add(checkAge, "events", age, "no event has come in yet")
+	} else {
+		last := time.UnixMilli(extent.Last).UTC()
+		age.Value = a.now.Sub(last).Hours()
+		age.Alarm = a.now.Sub(last) > a.settings.DataAge
+		a.add(checkAge, "events", age, "hours since the last event, of %s", last.Format(time.RFC3339))
+	}
+	if a.now.Sub(time.UnixMilli(extent.First)) < drift.VolumeDays*24*time.Hour {
+		return nil // too early to say what is usual
+	}
+	volumes, err := clickhouse.Volumes(ctx, a.dsn, a.now, drift.VolumeDays, auditedNames)
+	if err != nil {
+		return err
+	}
+	for _, v := range volumes {
+		a.add(checkVolume, v.Event, drift.Volume(v.Days), "times what is usual: %.0f events in the last 24 hours, a week before %.0f", v.Days[0], v.Days[7])
+	}
+	return nil
+}
+
+// fields: whether events say what they said.
+func (a *auditor) fields(ctx context.Context) error {
+	all, err := clickhouse.MissingFields(ctx, a.dsn, a.now, auditedNames)
+	for _, m := range all {
+		if m.Events > 0 {
+			a.add(checkMissing, m.Event+"."+m.Field, drift.NullRate(m.Missing, m.Events, m.MissingBefore, m.Before),
+				"change of the share without it: missing in %.0f of %.0f events of the last 24 hours, in %.1f %% of those before", m.Missing, m.Events, 100*m.MissingBefore/m.Before)
+		}
+	}
+	return err
+}
+
+// models: whether the customers are those that the model in force was made from, and do what it foretells.
+func (a *auditor) models(ctx context.Context) error {
+	object, number, err := modelInForce(ctx, a.store)
+	if err != nil || number == 0 {
+		return err
+	}
+	p := object.Card.Population
+	if len(p.References) == 0 { // trained by an older version
+		return nil
+	}
+	log, err := orderDays(ctx, a.dsn)
+	if err != nil {
+		return err
+	}
+	today := int32(a.now.Unix() / int64(day/time.Second))
+	for i, f := range p.features(object.CLV, log, today) {
+		r := p.References[i]
+		if err := r.Validate(); err != nil || r.Name != f.name {
+			return fmt.Errorf("model %d: its reference %q of %s can't be used: %w", number, r.Name, f.name, err)
+		}
+		a.add(checkPSI, f.name, r.PSI(f.values), "against the customers of %s, when model %d was trained; attune train makes a new one", dateOf(object.Card.Last), number)
+	}
+	watch := drift.NewPageHinkley()
+	for _, loss := range p.losses(object.Calibrated.Counts, log, object.Card.CalibrationEnd+1, today) {
+		watch.Add(loss)
+	}
+	f, way := watch.Finding(), "up"
+	if f.Value < 0 {
+		f.Value, way = -f.Value, "down"
+	}
+	a.add(checkLoss, "purchase in 28 days", f, "standard deviations that the log loss of model %d has gone %s, summed up since %s", number, way, dateOf(object.Card.CalibrationEnd))
+	return nil
+}
+
+// definitions: whether everything in the workspace in force is of use.
+func (a *auditor) definitions(ctx context.Context) error {
+	newest, err := a.store.Newest(ctx, pipeline.KindDefinitions)
+	if err != nil || newest.Version == 0 {
+		return err
+	}
+	object, err := a.store.Object(ctx, newest.Hash)
+	if err != nil {
+		return err
+	}
+	workspace, err := config.DecodeWorkspace(object)
+	if err != nil {
+		return err
+	}
+	if err := a.campaigns(ctx, workspace); err != nil {
+		return err
+	}
+	unused, err := workspace.Unused()
+	if err != nil {
+		return err
+	}
+	for _, u := range unused {
+		check := map[string]string{config.UnusedSegment: checkSegment, config.UnusedTemplate: checkBlock, config.UnusedField: checkField}[u.Kind]
+		a.add(check, u.ID, drift.Finding{Threshold: 1, Alarm: true}, "%s", u.Why)
+	}
+	return nil
+}
+
+// campaigns: a campaign that is new has time to fire.
+func (a *auditor) campaigns(ctx context.Context, workspace *config.Workspace) error {
+	applied, err := a.store.Since(ctx, pipeline.KindDefinitions)
+	if err != nil {
+		return err
+	}
+	since := a.now.Add(-a.settings.Quiet)
+	firings, err := clickhouse.Firings(ctx, a.dsn, since)
+	if err != nil {
+		return err
+	}
+	for _, c := range workspace.Campaigns {
+		var f clickhouse.Firing
+		if i := slices.IndexFunc(firings, func(f clickhouse.Firing) bool { return f.Campaign == c.ID }); i >= 0 {
+			f = firings[i]
+		}
+		known := applied.Before(since) || f.First > 0 && time.UnixMilli(f.First).Before(since)
+		detail := fmt.Sprintf("fired in %d days", int(a.settings.Quiet.Hours()/24))
+		if f.Others > 0 {
+			detail += fmt.Sprintf("; %.0f times it did not, mostly: %s", f.Others, f.Reason)
+		} else if f.Fired == 0 {
+			detail += "; nothing ever triggered it"
+		}
+		a.add(checkCampaign, c.ID, drift.Finding{Value: f.Fired, Threshold: 1, Values: int(f.Fired + f.Others), Alarm: known && f.Fired == 0}, "%s", detail)
+	}
+	return nil
+}
