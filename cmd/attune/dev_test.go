@@ -35,6 +35,9 @@ func TestDevFromFirstMailToRestart(t *testing.T) {
 		t.Errorf("the refusal of a second process does not help: %s", said)
 	}
 	d.eventually(20*time.Second, "the first audit", func() bool { return d.sql("SELECT count() FROM drift WHERE check = 'data_age'") == "1" })
+	if said, err := attune(t.Context(), "audit", "--all", "--data", data).CombinedOutput(); !strings.Contains(string(said), "data_age") || !strings.Contains(string(said), "segment_unused") {
+		t.Errorf("the audit of a running dev: %v\n%s", err, said)
+	}
 	d.interrupt()
 	stored := 0
 
