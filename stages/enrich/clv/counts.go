@@ -2,8 +2,8 @@ package clv
 
 import "fmt"
 
-// Counts is a model of how often a customer buys: BGNBD, MBGNBD or ParetoNBD, or one of these WithOwnRate. All are values, safe for concurrent use.
-// The methods never return NaN or an infinity.
+// Counts is a model of how often a customer buys: BGNBD, MBGNBD or ParetoNBD, or one of these WithOwnRate. All are values,
+// safe for concurrent use. The methods never return NaN or an infinity.
 type Counts interface {
 	// Name is how files and commands call the model: bgnbd, mbgnbd or paretonbd.
 	Name() string

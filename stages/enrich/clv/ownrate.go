@@ -1,8 +1,6 @@
 package clv
 
 import (
-	"math"
-
 	"gonum.org/v1/gonum/mathext"
 
 	"attune/stages/enrich/portable"
@@ -10,8 +8,8 @@ import (
 
 // WithOwnRate draws a model's forecasts to what follows from each customer's own rate so far: with the probability Share
 // the customer goes on buying at it. It serves where the customers are unlike what the model knows of, such as a few who
-// buy all the time among many who hardly do: the model takes such rates for luck. The first week counts as a whole one,
-// since the rate of a shorter time says nothing.
+// buy all the time among many who hardly do: the model takes such rates for luck. The first four weeks count whole, since
+// the rate of a shorter time says little.
 //
 // Name, Parameters and Alive are the model's: who has left is told by it alone.
 type WithOwnRate struct {
@@ -67,8 +65,10 @@ func (w WithOwnRate) mix(model, own float64) float64 {
 	return float64((1-share)*model) + float64(share*own)
 }
 
+const ownRateWeeks = 4 // that a customer is taken to be old at least
+
 // ownCount is how many days with a purchase come in the weeks at the rate so far.
 func ownCount(p Purchases, weeks float64) float64 {
 	p = p.bounded()
-	return p.Repeats / math.Max(p.AgeWeeks, 1) * clamp(weeks, 0, maxWeeks)
+	return p.Repeats / max(p.AgeWeeks, ownRateWeeks) * clamp(weeks, 0, maxWeeks)
 }

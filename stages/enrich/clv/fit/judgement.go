@@ -24,28 +24,18 @@ type Judgement struct {
 // JudgeCounts compares purchase days over the horizon in weeks: those the model foretells, and for comparison those that
 // follow from each customer's plain rate so far, x/T.
 func JudgeCounts(counts clv.Counts, customers []Customer, weeks float64) (model, plain Judgement) {
-	f := forecasts(counts, customers, weeks)
-	median := make([]float64, len(customers))
+	expected, median := make([]float64, len(customers)), make([]float64, len(customers))
+	rate, actual := make([]float64, len(customers)), make([]float64, len(customers))
 	for i, c := range customers {
-		median[i] = clv.Median(counts, c.Past, weeks)
-	}
-	model, plain = judge(f.expected, f.actual), judge(f.plain, f.actual)
-	model.MeanMAE, model.MAE = model.MAE, judge(median, f.actual).MAE
-	return model, plain
-}
-
-// forecast is what was foretold of customers, and what came, in their order.
-type forecast struct{ expected, plain, actual []float64 }
-
-func forecasts(counts clv.Counts, customers []Customer, weeks float64) (f forecast) {
-	for _, c := range customers {
-		rate := 0.0
+		actual[i] = c.Later
+		expected[i], median[i] = counts.Expected(c.Past, weeks), clv.Median(counts, c.Past, weeks)
 		if c.Past.AgeWeeks > 0 {
-			rate = c.Past.Repeats / c.Past.AgeWeeks * weeks
+			rate[i] = c.Past.Repeats / c.Past.AgeWeeks * weeks
 		}
-		f.expected, f.plain, f.actual = append(f.expected, counts.Expected(c.Past, weeks)), append(f.plain, rate), append(f.actual, c.Later)
 	}
-	return f
+	model, plain = judge(expected, actual), judge(rate, actual)
+	model.MeanMAE, model.MAE = model.MAE, judge(median, actual).MAE
+	return model, plain
 }
 
 // JudgeSpend compares the mean spend of a purchase day, of the customers who bought before and after: what the model

@@ -105,7 +105,7 @@ func oddLogs() map[string][]fit.Purchase {
 				}
 			}
 		}),
-		"a sale at the end": shop(500, 11, func(r *rand.Rand, buy func(float64) bool) {
+		"every few months": shop(500, 11, func(r *rand.Rand, buy func(float64) bool) {
 			for buy(30+60*r.ExpFloat64()) && r.Float64() > 0.1 {
 			}
 		}),

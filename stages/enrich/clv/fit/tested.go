@@ -14,8 +14,8 @@ const (
 
 // Tested fits the model of a name to the customers of a log up to its last day, as Counts does, and looks whether the
 // family suits them: a model of the same family, without the last quarter of the calibration, foretells that quarter. Where
-// the plain rate, x/T, does so with a smaller squared error, forecasts are drawn to each customer's own rate by the share
-// with which the error is the least (stacking by least squares; Wolpert: Stacked Generalization, Neural Networks 5, 1992).
+// each customer's own rate does so with a smaller squared error, forecasts are drawn to that rate by the share with
+// which the error is the least (stacking by least squares; Wolpert: Stacked Generalization, Neural Networks 5, 1992).
 // The parameters stay those of Counts, and nothing after the last day is looked at.
 func Tested(name string, log []Purchase, last int32) (CountsFit, error) {
 	whole := Customers(log, last, 0)
@@ -50,10 +50,11 @@ func ownRateShare(fitted clv.Counts, log []Purchase, last int32) (float64, error
 	if err != nil {
 		return 0, err
 	}
-	f := forecasts(rehearsal.Counts, customers, float64(horizon)/7)
+	own, weeks := clv.WithOwnRate{Counts: rehearsal.Counts, Share: 1}, float64(horizon)/7
 	var gain, shift, towards float64
-	for i, actual := range f.actual {
-		missing, step := actual-f.expected[i], f.plain[i]-f.expected[i]
+	for _, c := range customers {
+		expected := rehearsal.Counts.Expected(c.Past, weeks)
+		missing, step := c.Later-expected, own.Expected(c.Past, weeks)-expected
 		gain += missing*missing - (missing-step)*(missing-step)
 		shift += step * step
 		towards += step * missing
