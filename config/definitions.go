@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"attune/pipeline"
 	"attune/stages/enrich"
@@ -113,13 +114,10 @@ func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chai
 	}
 	// What rules look back at in time is recorded by the stage whose rules they are; what they ask of all time, by
 	// enrich, for all of them.
-	var asked []string
-	for _, stage := range []pipeline.Stage{segmentStage, triggerStage} {
-		if asking, ok := stage.(interface{ Asks() []string }); ok {
-			asked = append(asked, asking.Asks()...)
-		}
-	}
-	enrichStage, err := enrich.New(ws.Enrich, models, asked...)
+	enrichStage, err := enrich.New(ws.Enrich, models, enrich.Asked{
+		Totals:     slices.Concat(segmentStage.Asks(), triggerStage.Asks()),
+		Propensity: segmentStage.AsksPropensity() || triggerStage.AsksPropensity(),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
 	}

@@ -19,6 +19,7 @@
 //   - Zone: the time zone in the context's timezone, or else in the trait of that name; what was said last wins.
 //   - Standing: stage of life and loyalty tier, see below.
 //   - Scores: lifetime value and probability of being a customer still.
+//   - Propensities: how likely the customer does what the workspace names, see below.
 //
 // The times that windowed rules look back at are not kept here but by the stages that ask those rules.
 //
@@ -78,4 +79,11 @@
 // probability to four decimals. Who never bought has none. The daily computation ends when it has nothing
 // more to tell: the value is below one unit, and the probability below one in a hundred or, before a second
 // purchase day, one and no longer moving. Then both stay as last computed until the customer's next event.
+//
+// # Propensities
+//
+// What the workspace names (an event, and a horizon) is foretold by a model that was trained for just that and is in
+// force; see enrich/propensity and Features. It is computed at each of the customer's events and, where some rule asks for
+// a propensity, at those daily ticks after it at which time alone moves a feature into another bin of the model: between
+// two of them a computation would give the same, and the last bin ends it. Probability and confidence have four decimals.
 package enrich

@@ -30,6 +30,7 @@ type Stage struct {
 	onExit    map[string][]*campaign
 	unless    map[string][]*campaign
 	asks      []string
+	foretold  bool // whether some rule asks for a propensity
 	leaves    *rule.LeafSet
 }
 
@@ -67,6 +68,7 @@ func New(campaigns []Campaign, compiler *rule.Compiler, segments map[string]bool
 			if r != nil {
 				rules = append(rules, r)
 				st.asks = append(st.asks, r.Reads().Totals...)
+				st.foretold = st.foretold || r.Reads().Propensity()
 			}
 		}
 	}
@@ -90,6 +92,9 @@ func (*Stage) Name() string { return "trigger" }
 
 // Asks are the names of the events whose all-time count the campaigns' rules ask for, sorted.
 func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
+
+// AsksPropensity tells whether some campaign's rule asks for a propensity.
+func (st *Stage) AsksPropensity() bool { return st.foretold }
 
 // MaxBytes is what the campaigns' rules take at most in a stored profile.
 func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }

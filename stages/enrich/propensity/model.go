@@ -101,13 +101,14 @@ func Decode(data []byte) (*Model, error) {
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("propensity: %w", err)
 	}
-	if err := m.validate(); err != nil {
+	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("propensity: %w", err)
 	}
 	return m, nil
 }
 
-func (m *Model) validate() error {
+// Validate reports what of the model does not belong together.
+func (m *Model) Validate() error {
 	if len(m.Columns) > maxColumns {
 		return fmt.Errorf("the model has %d columns: at most %d", len(m.Columns), maxColumns)
 	}
