@@ -49,10 +49,21 @@ func validatePropensities(all []Propensity) error {
 			errs = append(errs, fmt.Errorf("%s.event: %q: want the name of an event, such as Order Completed", field, p.Event))
 		}
 		if p.Within < leastWithin || p.Within > mostWithin {
-			errs = append(errs, fmt.Errorf("%s.within: %s: want 1h to 365d, such as 30d", field, p.Within))
+			errs = append(errs, fmt.Errorf("%s.within: %s: want 1h to 365d, such as 30d", field, span(p.Within)))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// String is such as "Order Completed within 30d".
+func (p Propensity) String() string { return p.Event + " within " + span(p.Within) }
+
+// span writes whole days as days.
+func span(d time.Duration) string {
+	if d > 0 && d%tick == 0 {
+		return fmt.Sprintf("%dd", d/tick)
+	}
+	return d.String()
 }
 
 func isName(name string) bool {
