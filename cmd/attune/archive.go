@@ -14,6 +14,7 @@ import (
 	"attune/pipeline/event"
 	"attune/sinks/clickhouse"
 	"attune/stages/enrich/clv/fit"
+	"attune/stages/trigger/recommend"
 )
 
 // archive is what the database knows of the past, for training.
@@ -79,6 +80,35 @@ func (a *archive) customers(ctx context.Context, e extent, oneIn uint64, take fu
 		a.say.rows(n, max(e.events/oneIn, n))
 		return nil
 	})
+}
+
+// mostOrders bounds how many orders recommendations are learned from: the latest.
+const mostOrders = 500_000
+
+// orders reads what was bought together.
+func (a *archive) orders(ctx context.Context) ([]recommend.Order, error) {
+	return a.baskets(ctx, fmt.Sprintf(`SELECT profile_id, toUnixTimestamp64Milli(occurred), if(notEmpty(properties_raw), properties_raw, toString(properties))
+		FROM events WHERE event = 'Order Completed' AND type = 'track' ORDER BY occurred DESC, partition, sequence LIMIT %d`, mostOrders))
+}
+
+// views reads how each product was described last by those who looked at it or put it into the cart.
+func (a *archive) views(ctx context.Context) ([]recommend.Order, error) {
+	return a.baskets(ctx, fmt.Sprintf(`SELECT profile_id, toUnixTimestamp64Milli(occurred), if(notEmpty(properties_raw), properties_raw, toString(properties))
+		FROM events WHERE event IN ('Product Viewed', 'Product Added') AND type = 'track' AND notEmpty(properties.product_id)
+		ORDER BY occurred DESC, partition, sequence LIMIT 1 BY properties.product_id LIMIT %d`, 10*recommend.MaxItems))
+}
+
+func (a *archive) baskets(ctx context.Context, query string) (all []recommend.Order, err error) {
+	n := uint64(0)
+	err = a.rows(ctx, query, func(r *rowReader) error {
+		o := recommend.Order{Customer: r.text(), At: event.Instant(r.int64())}
+		o.Products = recommend.ReadProducts(event.Object(r.text()))
+		all = append(all, o)
+		n++
+		a.say.rows(n, n)
+		return r.err
+	})
+	return all, err
 }
 
 // rows hands each row of an answer to take, which reads its columns in their order.

@@ -28,7 +28,7 @@ type trainReport struct {
 	InForce bool   `json:"in_force"`
 	Version uint64 `json:"version"` // of the control record in force
 	Before  uint64 `json:"before"`  // the number of the model that was in force; 0: the built-in one
-	// Worse are the parts that foretell the hold-out worse than what was in force, which stays: clv, propensity:NAME.
+	// Worse are the parts that foretell the hold-out worse than what was in force, which stays: clv, propensity:NAME, recommendations.
 	Worse []string `json:"worse,omitempty"`
 	// Candidate is the number of the model with these parts as they were trained; 0: that is Model.
 	Candidate uint64    `json:"candidate,omitempty"`
@@ -130,6 +130,17 @@ func (r *trainReport) print(out io.Writer) error {
 		line(p.Name, p.Holdout.LogLoss, p.Before.Holdout.LogLoss)
 		fmt.Fprintf(w, "%s, of %d moments (%d did), %s to %s; on the %d from %s on AUC %.3f, ECE %.3f\n", p.Propensity, p.Examples, p.Positives,
 			p.First.Time().Format(time.DateOnly), p.Last.Time().Format(time.DateOnly), p.Holdout.Rows, p.HoldoutSince.Time().Format(time.DateOnly), p.Holdout.AUC, p.Holdout.ECE)
+	}
+	if p := c.Products; p != nil {
+		before := fmt.Sprintf("MODEL %d", p.Before.Model)
+		if p.Before.Model == 0 {
+			before = "WHAT IS POPULAR"
+		}
+		fmt.Fprintf(w, "\nHIT RATE\tMODEL %d\t%s, BEFORE\tCHANGE\n", r.Model, before)
+		line("recommendations", p.Holdout.HitRate, p.Before.Holdout.HitRate)
+		line("of new products", p.Holdout.NewHitRate, p.Before.Holdout.NewHitRate)
+		fmt.Fprintf(w, "20 of %d products, of %d orders, %s to %s; on the next basket of %d customers from %s on\n", p.Products, p.Orders,
+			p.First.Time().Format(time.DateOnly), p.Last.Time().Format(time.DateOnly), p.Holdout.Customers, p.HoldoutSince.Time().Format(time.DateOnly))
 	}
 	if err := w.Flush(); err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"attune/stages/enrich/clv"
 	"attune/stages/enrich/clv/fit"
 	"attune/stages/enrich/propensity"
+	"attune/stages/trigger/recommend"
 )
 
 // trainer makes models of what ClickHouse knows: for a command, or for the learner.
@@ -34,10 +35,10 @@ func (t *trainer) train(ctx context.Context) (*trainReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("train: %w", err)
 	}
-	object := modelObject{Models: before.Models, Calibrated: before.Calibrated, CalibratedPropensities: before.CalibratedPropensities, Card: before.Card}
+	object := modelObject{Models: before.Models, Calibrated: before.Calibrated, CalibratedPropensities: before.CalibratedPropensities, Products: before.Products, Card: before.Card}
 	object.Card.Kept, object.Card.Failed = nil, nil
 	trained := 0
-	for _, part := range []func(context.Context, *modelObject, *modelObject, uint64) (int, error){t.value, t.propensities} {
+	for _, part := range []func(context.Context, *modelObject, *modelObject, uint64) (int, error){t.value, t.propensities, t.products} {
 		n, err := part(ctx, &object, &before, number)
 		if ctx.Err() != nil {
 			return nil, fmt.Errorf("train: %w", ctx.Err())
@@ -131,6 +132,43 @@ func (t *trainer) propensities(ctx context.Context, object, before *modelObject,
 	return trained, errors.Join(errs...)
 }
 
+// products learns what is bought together.
+func (t *trainer) products(ctx context.Context, object, before *modelObject, number uint64) (int, error) {
+	t.say.stage("Reading the baskets")
+	orders, err := t.archive.orders(ctx)
+	if err != nil {
+		return 0, err
+	}
+	views, err := t.archive.views(ctx)
+	if err != nil {
+		return 0, err
+	}
+	t.say.stage("Learning recommendations from %s orders", grouped(uint64(len(orders))))
+	trained, err := recommend.Train(orders, views)
+	if err != nil {
+		return 0, err
+	}
+	card := productsCard{Card: trained.Card, Before: productsBefore{Holdout: trained.Card.Popular}}
+	if before.Products != nil {
+		old, err := readProducts(ctx, t.store, before.Products.Calibrated)
+		if err != nil {
+			return 0, err
+		}
+		card.Before = productsBefore{number, trained.Card.Judge(old, orders)}
+	}
+	object.Products, object.Card.Products = &productsRef{}, &card
+	for into, model := range map[*string]*recommend.Model{&object.Products.Model: trained.Model, &object.Products.Calibrated: trained.Calibrated} {
+		data, err := model.Encode()
+		if err != nil {
+			return 0, err
+		}
+		if *into, err = t.store.Put(ctx, data); err != nil {
+			return 0, err
+		}
+	}
+	return 1, nil
+}
+
 // momentsPerEvent is how many examples an event leads to at the most, about.
 const momentsPerEvent = 4
 
@@ -189,6 +227,7 @@ func (t *trainer) settle(ctx context.Context, object modelObject, before *modelO
 const (
 	partValue      = "clv"
 	partPropensity = "propensity:"
+	partProducts   = "recommendations"
 )
 
 // worse are the parts that foretell the hold-out worse than those in force.
@@ -201,6 +240,9 @@ func (o *modelObject) worse() (parts []string) {
 			parts = append(parts, partPropensity+c.Name)
 		}
 	}
+	if c := o.Card.Products; c != nil && c.Holdout.Worse(c.Before.Holdout) {
+		parts = append(parts, partProducts)
+	}
 	return parts
 }
 
@@ -212,6 +254,11 @@ func (o *modelObject) without(parts []string, before *modelObject) (mixed modelO
 		mixed.CLV, mixed.Calibrated = before.CLV, before.Calibrated
 		mixed.Card.Card, mixed.Card.Before = before.Card.Card, before.Card.Before
 	} else {
+		fresh = true
+	}
+	if slices.Contains(parts, partProducts) {
+		mixed.Products, mixed.Card.Products = before.Products, before.Card.Products
+	} else if o.Products != nil {
 		fresh = true
 	}
 	mixed.Propensities, mixed.CalibratedPropensities, mixed.Card.Propensities = nil, nil, nil
@@ -247,7 +294,28 @@ type modelObject struct {
 	Calibrated clv.Model `json:"calibrated"`
 	// CalibratedPropensities are by the same order as Propensities.
 	CalibratedPropensities []enrich.PropensityModel `json:"calibrated_propensities,omitempty"`
-	Card                   modelCard                `json:"card"`
+	// Products name the objects of the recommendations, which are large; nil: none were trained.
+	Products *productsRef `json:"products,omitempty"`
+	Card     modelCard    `json:"card"`
+}
+
+// productsRef has the hashes of two objects of recommend.Model.
+type productsRef struct {
+	Model      string `json:"model"`
+	Calibrated string `json:"calibrated"`
+}
+
+// readProducts reads the object of recommendations.
+func readProducts(ctx context.Context, store *control.Store, hash string) (*recommend.Model, error) {
+	data, err := store.Object(ctx, hash)
+	if err != nil {
+		return nil, err
+	}
+	model, err := recommend.Decode(data)
+	if err != nil {
+		return nil, fmt.Errorf("object %s: %w", hash, err)
+	}
+	return model, nil
 }
 
 // modelCard is a model's card with the one that was in force when it was trained.
@@ -255,6 +323,7 @@ type modelCard struct {
 	fit.Card
 	Before       modelBefore      `json:"before"`
 	Propensities []propensityCard `json:"propensities,omitempty"`
+	Products     *productsCard    `json:"recommendations,omitempty"`
 	// Kept are the parts of the model in force that were better than what was trained.
 	Kept []string `json:"kept,omitempty"`
 	// Failed says what could not be trained, and why; the part in force goes on.
@@ -276,6 +345,17 @@ type propensityCard struct {
 type propensityBefore struct {
 	Model   uint64               `json:"model"` // 0: there was none
 	Holdout propensity.Judgement `json:"holdout"`
+}
+
+// productsCard is the recommendations' card with the model that was in force; without one, what is popular.
+type productsCard struct {
+	recommend.Card
+	Before productsBefore `json:"before"`
+}
+
+type productsBefore struct {
+	Model   uint64              `json:"model"` // 0: there was none
+	Holdout recommend.Judgement `json:"holdout"`
 }
 
 func (c *modelCard) propensity(p enrich.Propensity) propensityCard {

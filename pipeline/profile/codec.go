@@ -68,7 +68,8 @@ func Encode(p *Profile) []byte {
 		b = appendEntry(b, 40, appendKept(inner[:0], id, p.Kept[id]))
 	}
 	b = appendInt(b, 41, p.SegmentsDue)
-	return appendBytes(b, 60, appendPropensities(inner[:0], &p.Propensities))
+	b = appendBytes(b, 60, appendPropensities(inner[:0], &p.Propensities))
+	return appendBytes(b, 61, appendViewed(inner[:0], p.Bought))
 }
 
 // appendActivity writes the last time by its distance from the first, which is short.

@@ -173,7 +173,7 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 	case 17:
 		return p.readLeaning(w.part)
 	case 18:
-		return p.readViewed(w.part)
+		return readViewed(&p.Viewed, w.part)
 	case 19:
 		return readOne(&p.Cart, w.part, (*CartChange).field)
 	case 20:
@@ -186,6 +186,8 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 		p.SegmentsDue = w.instant()
 	case 60:
 		return readFields(w.part, p.Propensities.field)
+	case 61:
+		return readViewed(&p.Bought, w.part)
 	}
 	return nil
 }
@@ -386,9 +388,9 @@ func (l *Leaning) readWeights(r reader) error {
 	return nil
 }
 
-func (p *Profile) readViewed(r reader) error {
+func readViewed(into *[]View, r reader) error {
 	var at int64
-	p.Viewed = make([]View, 0, 1+len(r.data)/8)
+	list := make([]View, 0, 1+len(r.data)/8)
 	for len(r.data) > 0 {
 		product, rest, err := r.part()
 		if err != nil {
@@ -399,9 +401,10 @@ func (p *Profile) readViewed(r reader) error {
 			return err
 		}
 		at += distance
-		p.Viewed = append(p.Viewed, View{product.text(), event.Instant(at)})
+		list = append(list, View{product.text(), event.Instant(at)})
 		r = rest
 	}
+	*into = list
 	return nil
 }
 

@@ -36,6 +36,9 @@ func Merge(winner, loser *Profile) {
 	for _, v := range l.Viewed {
 		w.View(v.Product, v.At)
 	}
+	for _, v := range l.Bought {
+		w.Buy(v.Product, v.At)
+	}
 	w.Cart = slices.Concat(w.Cart, l.Cart)
 	slices.SortFunc(w.Cart, byTime)
 	w.settleCart()

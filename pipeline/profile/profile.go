@@ -55,6 +55,8 @@ type Profile struct {
 	Leanings [dimensions]Leaning
 	// Viewed are the products last looked at, the latest first.
 	Viewed []View
+	// Bought are the products last bought, the latest first.
+	Bought []View
 	// Cart is what was put into the cart and taken out since the latest order, in the order of time; see CartLines.
 	Cart []CartChange
 	// Zone is the IANA name of the customer's time zone, as last said; empty: unknown.

@@ -82,6 +82,9 @@ func profiles() *rapid.Generator[*profile.Profile] {
 			Viewed: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.View {
 				return profile.View{Product: names().Draw(t, "product"), At: at.Draw(t, "at")}
 			}), 0, 4).Draw(t, "viewed"),
+			Bought: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.View {
+				return profile.View{Product: names().Draw(t, "product"), At: at.Draw(t, "at")}
+			}), 0, 4).Draw(t, "bought"),
 			Cart: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.CartChange {
 				return profile.CartChange{
 					At: at.Draw(t, "at"), Product: names().Draw(t, "product"), Quantity: rapid.Int64().Draw(t, "quantity"), Price: money.Draw(t, "price"),

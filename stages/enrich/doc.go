@@ -13,7 +13,7 @@
 //   - Consents: what occurred last wins; of two at the same instant the withdrawal.
 //   - Orders: count, revenue and purchase days of Order Completed, count, sum and days of Order Refunded, and the
 //     same sums by the currency that the orders name.
-//   - Viewed: the products last looked at (Product Viewed), by product_id or else sku.
+//   - Viewed: the products last looked at (Product Viewed), by product_id or else sku; Bought: those last bought.
 //   - Cart: what Product Added put in and Product Removed took out since the latest order.
 //   - Leanings: what the customer prefers, see below.
 //   - Zone: the time zone in the context's timezone, or else in the trait of that name; what was said last wins.
@@ -32,7 +32,7 @@
 // arrive: the leanings to nine digits, since their sums are floating, and all else exactly. That holds for the bounds
 // too, since what was once dropped could never have stayed: of more than profile.MaxNames names a profile keeps the
 // first in byte order, beside those whose count some rule asks for; of more than profile.MaxDays purchase days,
-// MaxViewed products and MaxCart changes of the cart the latest; of more than MaxCurrencies currencies the first; of more
+// MaxViewed and MaxBought products and MaxCart changes of the cart the latest; of more than MaxCurrencies currencies the first; of more
 // than MaxLeanings names in a dimension those with the lowest hashes, and the weight of the others stays in the total.
 //
 // # What an event is worth

@@ -12,6 +12,7 @@ import (
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 	"attune/pipeline/rule"
+	"attune/stages/trigger/recommend"
 )
 
 // The names that a mail's content sees as event.name when a segment triggered the campaign; its properties
@@ -32,6 +33,7 @@ type Stage struct {
 	asks      []string
 	foretold  bool // whether some rule asks for a propensity
 	leaves    *rule.LeafSet
+	products  recommend.Products
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
@@ -80,6 +82,9 @@ func New(campaigns []Campaign, compiler *rule.Compiler, segments map[string]bool
 	st.leaves = rule.NewLeafSet(rules...)
 	return st, nil
 }
+
+// Recommend lets the campaigns recommend products from now on. It is to be called before the stage is used.
+func (st *Stage) Recommend(products recommend.Products) { st.products = products }
 
 func listen(index map[string][]*campaign, name string, c *campaign) {
 	if name != "" {
