@@ -43,6 +43,8 @@ type Config struct {
 	ClickHouse clickhouse.Config `yaml:"clickhouse"`
 	// Destinations are where mail goes, by the name that campaigns use.
 	Destinations map[string]Destination `yaml:"destinations"`
+	// Learner trains models on a schedule.
+	Learner Learner `yaml:"learner"`
 	// Log is what the program says about itself.
 	Log Log `yaml:"log"`
 
@@ -108,6 +110,7 @@ func Default() Config {
 		NATS:       NATS{SyncInterval: 2 * time.Minute},
 		Topology:   topology.DefaultConfig(),
 		ClickHouse: clickhouse.DefaultConfig(),
+		Learner:    Learner{Every: 24 * time.Hour},
 		Log:        Log{Format: "text", Level: "info"},
 		origins:    map[string]origin{},
 	}
@@ -136,7 +139,7 @@ func (c *Config) Validate() error {
 	}{
 		{"ingest", c.Ingest.Validate()}, {"normalize", c.Normalize.Validate()}, {"api", c.API.Validate()}, {"nats", c.NATS.Validate()},
 		{"topology", c.Topology.Validate()},
-		{"clickhouse", c.ClickHouse.Validate()}, {"log", c.Log.Validate()},
+		{"clickhouse", c.ClickHouse.Validate()}, {"learner", c.Learner.Validate()}, {"log", c.Log.Validate()},
 	} {
 		ps = append(ps, c.fromError(part.path, part.err)...)
 	}

@@ -43,6 +43,7 @@ type worker struct {
 	raw        *pipeline.RawLog
 	clickhouse *clickhouse.Sink
 	facts      *pipeline.SinkReader
+	learner    *learner
 }
 
 // workerConfig is what the wiring needs.
@@ -66,6 +67,7 @@ type part struct {
 const (
 	partIngest = "ingest"
 	partSink   = "sink"
+	partLearn  = "learn"
 )
 
 // parts is everything that a worker can run, in the order in which an event passes.
@@ -76,7 +78,16 @@ func parts() []part {
 		{pipeline.ReaderCustomer, partitions, (*worker).wireCustomer},
 		{pipeline.ReaderDeliver, destinations, (*worker).wireDeliver},
 		{partSink, func(workerConfig) []string { return []string{pipeline.ReaderClickHouse} }, (*worker).wireSink},
+		{partLearn, learning, (*worker).wireLearner},
 	}
+}
+
+// learning is one topic, so that one worker of all trains; none where nobody is to, or the database can't be asked.
+func learning(c workerConfig) []string {
+	if _, err := c.config.ClickHouse.QueryDSN(); err != nil || c.config.Learner.Every == 0 {
+		return nil
+	}
+	return []string{learnTopic}
 }
 
 func none(workerConfig) []string { return nil }
@@ -290,6 +301,19 @@ func (w *worker) wireSink(ctx context.Context, owner bus.Owner, _ *definitions) 
 	return nil, err
 }
 
+// wireLearner has what trains models on a schedule.
+func (w *worker) wireLearner(ctx context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
+	if len(learning(w.config)) == 0 {
+		return nil, nil
+	}
+	dsn, err := w.config.config.ClickHouse.QueryDSN()
+	if err != nil {
+		return nil, err
+	}
+	w.learner, err = newLearner(ctx, w.config, owner, definitions, dsn)
+	return nil, err
+}
+
 // run joins the other workers and works until ctx ends; then it hands over and finishes what is under way. listen
 // is the process's HTTP address, for those who look.
 func (w *worker) run(ctx context.Context, listen string) error {
@@ -309,6 +333,9 @@ func (w *worker) run(ctx context.Context, listen string) error {
 	var all errgroup.Group
 	if w.facts != nil {
 		all.Go(func() error { w.facts.Run(working); return nil })
+	}
+	if w.learner != nil {
+		all.Go(func() error { w.learner.run(working); return nil })
 	}
 	if w.handlers > 0 { // a Router without any ends at once
 		all.Go(func() error { defer stop(); return w.router.Run(working) })
