@@ -372,4 +372,9 @@ func TestWorsePartsStay(t *testing.T) {
 		t.Errorf("report %+v", r)
 	}
 	inForce("6: value 17 a 4 b 4")
+	carried := modelObject{Models: enrich.DefaultModels(), carried: []string{partValue}}
+	carried.Card.Holdout.Value.RMSE = 1 // worse than nothing, when it was trained
+	if worse := carried.worse(); len(worse) > 0 {
+		t.Errorf("what was not trained is %v", worse)
+	}
 }

@@ -37,6 +37,7 @@ func (t *trainer) train(ctx context.Context) (*trainReport, error) {
 	}
 	object := modelObject{Models: before.Models, Calibrated: before.Calibrated, CalibratedPropensities: before.CalibratedPropensities, Products: before.Products, Card: before.Card}
 	object.Card.Kept, object.Card.Failed = nil, nil
+	object.carried = []string{partValue, partProducts} // until they are trained
 	trained := 0
 	for _, part := range []func(context.Context, *modelObject, *modelObject, uint64) (int, error){t.value, t.propensities, t.products} {
 		n, err := part(ctx, &object, &before, number)
@@ -77,6 +78,7 @@ func (t *trainer) value(ctx context.Context, object, before *modelObject, number
 	}
 	object.CLV, object.Calibrated, object.Card.Card = trained.Model, trained.Calibrated, trained.Card
 	object.Card.Before = modelBefore{number, trained.Card.Judge(before.Calibrated, log)}
+	object.carry(partValue, false)
 	return 1, nil
 }
 
@@ -117,6 +119,7 @@ func (t *trainer) propensities(ctx context.Context, object, before *modelObject,
 			if old := find(before.Propensities, p); old != nil { // what is in force goes on
 				models, calibrated = append(models, *old), append(calibrated, *find(before.CalibratedPropensities, p))
 				cards = append(cards, before.Card.propensity(p))
+				object.carry(partPropensity+p.Name, true)
 			}
 			continue
 		}
@@ -156,8 +159,8 @@ func (t *trainer) products(ctx context.Context, object, before *modelObject, num
 		}
 		card.Before = productsBefore{number, trained.Card.Judge(old, orders)}
 	}
-	object.Products, object.Card.Products = &productsRef{}, &card
-	for into, model := range map[*string]*recommend.Model{&object.Products.Model: trained.Model, &object.Products.Calibrated: trained.Calibrated} {
+	ref := productsRef{}
+	for into, model := range map[*string]*recommend.Model{&ref.Model: trained.Model, &ref.Calibrated: trained.Calibrated} {
 		data, err := model.Encode()
 		if err != nil {
 			return 0, err
@@ -166,6 +169,8 @@ func (t *trainer) products(ctx context.Context, object, before *modelObject, num
 			return 0, err
 		}
 	}
+	object.Products, object.Card.Products = &ref, &card
+	object.carry(partProducts, false)
 	return 1, nil
 }
 
@@ -243,8 +248,18 @@ func (o *modelObject) worse() (parts []string) {
 	if c := o.Card.Products; c != nil && c.Holdout.Worse(c.Before.Holdout) {
 		parts = append(parts, partProducts)
 	}
-	return parts
+	return slices.DeleteFunc(parts, o.isCarried)
 }
+
+// carry notes whether a part is the one in force, since it was not trained.
+func (o *modelObject) carry(part string, carried bool) {
+	o.carried = slices.DeleteFunc(o.carried, func(p string) bool { return p == part })
+	if carried {
+		o.carried = append(o.carried, part)
+	}
+}
+
+func (o *modelObject) isCarried(part string) bool { return slices.Contains(o.carried, part) }
 
 // without is the model with some parts as they are in force; fresh tells whether anything new is left.
 func (o *modelObject) without(parts []string, before *modelObject) (mixed modelObject, fresh bool) {
@@ -254,11 +269,11 @@ func (o *modelObject) without(parts []string, before *modelObject) (mixed modelO
 		mixed.CLV, mixed.Calibrated = before.CLV, before.Calibrated
 		mixed.Card.Card, mixed.Card.Before = before.Card.Card, before.Card.Before
 	} else {
-		fresh = true
+		fresh = !o.isCarried(partValue)
 	}
 	if slices.Contains(parts, partProducts) {
 		mixed.Products, mixed.Card.Products = before.Products, before.Card.Products
-	} else if o.Products != nil {
+	} else if o.Products != nil && !o.isCarried(partProducts) {
 		fresh = true
 	}
 	mixed.Propensities, mixed.CalibratedPropensities, mixed.Card.Propensities = nil, nil, nil
@@ -270,7 +285,7 @@ func (o *modelObject) without(parts []string, before *modelObject) (mixed modelO
 				continue // no better than a constant: better none
 			}
 			calibrated, card = find(before.CalibratedPropensities, p), before.Card.propensity(p)
-		} else {
+		} else if !o.isCarried(partPropensity + p.Name) {
 			fresh = true
 		}
 		mixed.Propensities = append(mixed.Propensities, *model)
@@ -297,6 +312,8 @@ type modelObject struct {
 	// Products name the objects of the recommendations, which are large; nil: none were trained.
 	Products *productsRef `json:"products,omitempty"`
 	Card     modelCard    `json:"card"`
+
+	carried []string // the parts that were not trained
 }
 
 // productsRef has the hashes of two objects of recommend.Model.
