@@ -181,10 +181,11 @@ func (c *check) template(file, source string, at func(line, column int) (int, in
 // unknownName says what is wrong with a name that a template asks for; empty: nothing.
 func unknownName(name []string) (message, hint string) {
 	known := map[string][]string{
-		"customer": append(personalFields(), "clv", "alive", "orders", "revenue", "refunds", "refunded", "traits", "segments"),
-		"event":    {"name", "properties", "occurred"},
-		"campaign": nil,
-		"key":      nil,
+		"customer":        append(personalFields(), "clv", "alive", "orders", "revenue", "refunds", "refunded", "traits", "segments"),
+		"event":           {"name", "properties", "occurred"},
+		"campaign":        nil,
+		"key":             nil,
+		"recommendations": nil,
 	}
 	fields, ok := known[name[0]]
 	switch {

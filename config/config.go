@@ -45,6 +45,8 @@ type Config struct {
 	Destinations map[string]Destination `yaml:"destinations"`
 	// Audit is when the data and the workspace in force are looked over.
 	Audit Audit `yaml:"audit"`
+	// Learner trains models on a schedule.
+	Learner Learner `yaml:"learner"`
 	// Log is what the program says about itself.
 	Log Log `yaml:"log"`
 
@@ -111,6 +113,7 @@ func Default() Config {
 		Topology:   topology.DefaultConfig(),
 		ClickHouse: clickhouse.DefaultConfig(),
 		Audit:      DefaultAudit(),
+		Learner:    Learner{Every: 24 * time.Hour},
 		Log:        Log{Format: "text", Level: "info"},
 		origins:    map[string]origin{},
 	}
@@ -139,7 +142,7 @@ func (c *Config) Validate() error {
 	}{
 		{"ingest", c.Ingest.Validate()}, {"normalize", c.Normalize.Validate()}, {"api", c.API.Validate()}, {"nats", c.NATS.Validate()},
 		{"topology", c.Topology.Validate()},
-		{"clickhouse", c.ClickHouse.Validate()}, {"audit", c.Audit.Validate()}, {"log", c.Log.Validate()},
+		{"clickhouse", c.ClickHouse.Validate()}, {"audit", c.Audit.Validate()}, {"learner", c.Learner.Validate()}, {"log", c.Log.Validate()},
 	} {
 		ps = append(ps, c.fromError(part.path, part.err)...)
 	}

@@ -8,11 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"attune/pipeline"
 	"attune/stages/enrich"
 	"attune/stages/segment"
 	"attune/stages/trigger"
+	"attune/stages/trigger/recommend"
 )
 
 // definitionsFormat is the version of the encoded form. A program that doesn't know a form must not guess.
@@ -85,9 +87,13 @@ func Empty() *Workspace {
 }
 
 // Chain compiles the workspace to the customer chain: enrich, segment, trigger, in this order. version is that of
-// the control record that brings the definitions into force; the models score. It is the one place where the chain is
-// composed.
+// the control record that brings the definitions into force; the models score. Nothing is recommended.
 func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chain, error) {
+	return ws.Recommending(version, models, recommend.Products{})
+}
+
+// Recommending is Chain with products to recommend. It is the one place where the chain is composed.
+func (ws *Workspace) Recommending(version uint64, models enrich.Models, products recommend.Products) (*pipeline.Chain, error) {
 	hash := ws.object
 	if hash == "" {
 		var err error
@@ -111,15 +117,13 @@ func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chai
 	if err != nil {
 		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
 	}
+	triggerStage.Recommend(products)
 	// What rules look back at in time is recorded by the stage whose rules they are; what they ask of all time, by
 	// enrich, for all of them.
-	var asked []string
-	for _, stage := range []pipeline.Stage{segmentStage, triggerStage} {
-		if asking, ok := stage.(interface{ Asks() []string }); ok {
-			asked = append(asked, asking.Asks()...)
-		}
-	}
-	enrichStage, err := enrich.New(ws.Enrich, models, asked...)
+	enrichStage, err := enrich.New(ws.Enrich, models, enrich.Asked{
+		Totals:     slices.Concat(segmentStage.Asks(), triggerStage.Asks()),
+		Propensity: segmentStage.AsksPropensity() || triggerStage.AsksPropensity(),
+	})
 	if err != nil {
 		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
 	}

@@ -32,17 +32,15 @@ func (j *auditJob) run(ctx context.Context) error {
 	return lease.Elected(ctx, j.owner, pipeline.ReaderClickHouse, func(held context.Context) {
 		defer j.metrics.reset() // whoever owns the sink next tells
 		for {
-			pause, err := j.due(held)
-			if err == nil && pause <= 0 {
-				pause, err = j.every, j.audit(held)
+			wait, err := j.due(held)
+			if err == nil && wait <= 0 {
+				wait, err = j.every, j.audit(held)
 			}
 			if err != nil && held.Err() == nil {
 				j.log.Warn("audit failed, trying again", "error", err)
-				pause = min(auditRetry, j.every)
+				wait = min(auditRetry, j.every)
 			}
-			select {
-			case <-time.After(pause):
-			case <-held.Done():
+			if !pause(held, wait) {
 				return
 			}
 		}

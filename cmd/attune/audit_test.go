@@ -315,10 +315,14 @@ func TestAuditByCommandAndOnSchedule(t *testing.T) {
 	told := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			told[f.GetName()+fmt.Sprint(m.GetLabel())] = m.GetGauge().GetValue()
+			name := f.GetName()
+			for _, l := range m.GetLabel() {
+				name += " " + l.GetName() + "=" + l.GetValue()
+			}
+			told[name] = m.GetGauge().GetValue()
 		}
 	}
-	if v := told[`attune_audit_alarm[name:"check" value:"data_age" name:"subject" value:"events"]`]; v != 1 {
+	if v := told["attune_audit_alarm check=data_age subject=events"]; v != 1 {
 		t.Errorf("metrics: %v", told)
 	}
 	var stored strings.Builder

@@ -116,7 +116,7 @@ func (a *auditor) models(ctx context.Context) error {
 	if len(p.References) == 0 { // trained by an older version
 		return nil
 	}
-	log, err := orderDays(ctx, a.dsn)
+	log, err := (&archive{dsn: a.dsn}).orderDays(ctx)
 	if err != nil {
 		return err
 	}

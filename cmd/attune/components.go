@@ -44,6 +44,7 @@ type worker struct {
 	clickhouse *clickhouse.Sink
 	facts      *pipeline.SinkReader
 	audit      *auditJob
+	learner    *learner
 }
 
 // workerConfig is what the wiring needs.
@@ -67,6 +68,7 @@ type part struct {
 const (
 	partIngest = "ingest"
 	partSink   = "sink"
+	partLearn  = "learn"
 )
 
 // parts is everything that a worker can run, in the order in which an event passes.
@@ -77,7 +79,16 @@ func parts() []part {
 		{pipeline.ReaderCustomer, partitions, (*worker).wireCustomer},
 		{pipeline.ReaderDeliver, destinations, (*worker).wireDeliver},
 		{partSink, func(workerConfig) []string { return []string{pipeline.ReaderClickHouse} }, (*worker).wireSink},
+		{partLearn, learning, (*worker).wireLearner},
 	}
+}
+
+// learning is one topic, so that one worker of all trains; none where nobody is to, or the database can't be asked.
+func learning(c workerConfig) []string {
+	if _, err := c.config.ClickHouse.QueryDSN(); err != nil || c.config.Learner.Every == 0 {
+		return nil
+	}
+	return []string{learnTopic}
 }
 
 func none(workerConfig) []string { return nil }
@@ -306,6 +317,19 @@ func (w *worker) wireSink(ctx context.Context, owner bus.Owner, definitions *def
 	return nil, nil
 }
 
+// wireLearner has what trains models on a schedule.
+func (w *worker) wireLearner(ctx context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
+	if len(learning(w.config)) == 0 {
+		return nil, nil
+	}
+	dsn, err := w.config.config.ClickHouse.QueryDSN()
+	if err != nil {
+		return nil, err
+	}
+	w.learner, err = newLearner(ctx, w.config, owner, definitions, dsn)
+	return nil, err
+}
+
 // run joins the other workers and works until ctx ends; then it hands over and finishes what is under way. listen
 // is the process's HTTP address, for those who look.
 func (w *worker) run(ctx context.Context, listen string) error {
@@ -328,6 +352,9 @@ func (w *worker) run(ctx context.Context, listen string) error {
 	}
 	if w.audit != nil {
 		all.Go(func() error { return w.audit.run(working) })
+	}
+	if w.learner != nil {
+		all.Go(func() error { return w.learner.run(working) })
 	}
 	if w.handlers > 0 { // a Router without any ends at once
 		all.Go(func() error { defer stop(); return w.router.Run(working) })

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -13,6 +14,7 @@ import (
 	"attune/stages/deliver"
 	"attune/stages/deliver/template"
 	"attune/stages/enrich"
+	"attune/stages/trigger/recommend"
 )
 
 // definitions finds workspaces and models by the hash of their object: as chains for the customer stages, as
@@ -23,6 +25,13 @@ type definitions struct {
 	mu         sync.Mutex
 	workspaces map[string]*config.Workspace // a few: each version in force once
 	templates  map[string]deliver.Template  // by hash and name
+	models     map[string]scoring           // those in force, which all partitions share
+}
+
+// scoring is what models in force make of customers.
+type scoring struct {
+	models   enrich.Models
+	products recommend.Products
 }
 
 var _ deliver.Templates = (*definitions)(nil)
@@ -32,12 +41,12 @@ func newDefinitions(ctx context.Context, js jetstream.JetStream, partitions int)
 	if err != nil {
 		return nil, err
 	}
-	return &definitions{store: store, workspaces: map[string]*config.Workspace{}, templates: map[string]deliver.Template{}}, nil
+	return &definitions{store: store, workspaces: map[string]*config.Workspace{}, templates: map[string]deliver.Template{}, models: map[string]scoring{}}, nil
 }
 
 // chain compiles the definitions in force, with the models in force.
 func (d *definitions) chain(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
-	workspace, models := config.Empty(), enrich.DefaultModels()
+	workspace, now := config.Empty(), scoring{models: enrich.DefaultModels()}
 	record := inForce[pipeline.KindDefinitions]
 	if record.Version > 0 {
 		var err error
@@ -45,17 +54,53 @@ func (d *definitions) chain(ctx context.Context, inForce pipeline.Controls) (*pi
 			return nil, err
 		}
 	}
-	if trained := inForce[pipeline.KindModels]; trained.Version > 0 { // read once a change: not worth a cache
-		object, err := d.store.Object(ctx, trained.Hash)
-		if err != nil {
+	if trained := inForce[pipeline.KindModels]; trained.Version > 0 {
+		var err error
+		if now, err = d.scoring(ctx, trained.Hash); err != nil {
 			return nil, err
 		}
-		if models, err = enrich.DecodeModels(object); err != nil {
-			return nil, fmt.Errorf("object %s: %w", trained.Hash, err)
+	}
+	return workspace.Recommending(record.Version, now.models, now.products)
+}
+
+// scoring finds models by the hash of their object. Of those that were used a few are kept: partitions come to a control
+// record at different times.
+func (d *definitions) scoring(ctx context.Context, hash string) (s scoring, err error) {
+	d.mu.Lock()
+	s, ok := d.models[hash]
+	d.mu.Unlock()
+	if ok {
+		return s, nil
+	}
+	object, err := d.store.Object(ctx, hash)
+	if err != nil {
+		return s, err
+	}
+	if s.models, err = enrich.DecodeModels(object); err != nil {
+		return s, fmt.Errorf("object %s: %w", hash, err)
+	}
+	var named struct {
+		Products *productsRef `json:"products"`
+	}
+	if err := json.Unmarshal(object, &named); err != nil {
+		return s, fmt.Errorf("object %s: %w", hash, err)
+	}
+	if named.Products != nil {
+		if s.products.Model, err = readProducts(ctx, d.store, named.Products.Model); err != nil {
+			return s, err
 		}
 	}
-	return workspace.Chain(record.Version, models)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.models) >= keptModels {
+		clear(d.models)
+	}
+	d.models[hash] = s
+	return s, nil
 }
+
+// keptModels bounds the models in memory that no chain uses any more.
+const keptModels = 3
 
 // Template finds a mail's content. What the definitions don't have is parked: trying again can't help.
 func (d *definitions) Template(ctx context.Context, hash, name string) (deliver.Template, error) {

@@ -114,6 +114,7 @@ type invoice struct {
 	customer string
 	at       time.Time // of its first line
 	amount   event.Money
+	prices   []string // of each line
 }
 
 // directInvoices reads the file with the standard library. Those that begin with C were taken back.
@@ -163,6 +164,7 @@ func directInvoices(t *testing.T, invoices string) map[string]*invoice {
 			one.at = when
 		}
 		one.amount += event.Money(many) * each
+		one.prices = append(one.prices, price)
 	}
 	return all
 }

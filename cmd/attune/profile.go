@@ -163,6 +163,10 @@ func printProfile(out io.Writer, v *profileView, timeline []timelineEntry) error
 		line("orders", "%d for %s, %d refunded with %s, the latest %d days ago", o.Count, o.Revenue, o.Refunds, o.Refunded, *o.RecencyDays)
 		line("value", "%s expected, alive with %.4g", v.CLV, v.Alive)
 	}
+	for _, name := range slices.Sorted(maps.Keys(v.Propensities)) {
+		score := v.Propensities[name]
+		line("propensity", "%s: %.4g, confidence %.2f, as of %s", name, score.Value, score.Confidence, v.PropensityAt)
+	}
 	if v.Style != nil {
 		line("style group", "%s, confidence %.2f", v.Style.Category, v.Style.Confidence)
 	}

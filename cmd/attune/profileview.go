@@ -26,6 +26,9 @@ type profileView struct {
 	CLV       json.Number   `json:"clv"`
 	Alive     float64       `json:"alive"`
 	ScoredAt  event.Instant `json:"scored_at,omitzero"`
+	// Propensities are by name, as of PropensityAt.
+	Propensities map[string]propensityView `json:"propensities"`
+	PropensityAt event.Instant             `json:"propensities_at,omitzero"`
 
 	Style      *styleView                    `json:"style_group,omitempty"`
 	Affinities map[string]map[string]float64 `json:"affinities"`
@@ -60,6 +63,11 @@ type currencyView struct {
 	Refunds  uint64      `json:"refunds"`
 	Revenue  json.Number `json:"revenue"`
 	Refunded json.Number `json:"refunded"`
+}
+
+type propensityView struct {
+	Value      float64 `json:"value"`
+	Confidence float64 `json:"confidence"`
 }
 
 type styleView struct {
@@ -121,6 +129,7 @@ func view(f *found, now event.Instant) profileView {
 		Lifecycle: p.Standing.Lifecycle.String(), Tier: p.Standing.Tier, Until: p.Standing.Until,
 		Orders: viewOrders(p, now), CLV: number(p.Scores.CLV), Alive: p.Scores.Alive, ScoredAt: p.Scores.Scored,
 		Affinities: map[string]map[string]float64{}, Viewed: []viewedView{}, Cart: []cartView{},
+		Propensities: map[string]propensityView{}, PropensityAt: p.Propensities.At,
 		Events: map[string]activityView{}, Traits: map[string]event.Object{}, Consents: map[string]consentView{},
 		Segments: []segmentView{}, Waits: []waitView{}, SendHour: viewHour(p, now),
 	}
@@ -149,6 +158,9 @@ func view(f *found, now event.Instant) profileView {
 	}
 	for channel, c := range p.Consents {
 		v.Consents[channel] = consentView(c)
+	}
+	for _, s := range p.Propensities.Scores {
+		v.Propensities[s.Name] = propensityView{s.Value, s.Confidence}
 	}
 	for _, id := range p.Memberships() {
 		v.Segments = append(v.Segments, segmentView{id, p.Segments[id].Since, p.Segments[id].Until})

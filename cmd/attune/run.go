@@ -14,7 +14,7 @@ import (
 // runCommand runs the pipeline as configured: the production command.
 type runCommand struct {
 	Config string   `placeholder:"FILE" help:"The configuration, an attune.yaml (default: none, defaults and ATTUNE_ variables only)."`
-	Only   []string `placeholder:"PART" help:"Run only these parts: ingest, normalize, customer, deliver, sink (default: all)."`
+	Only   []string `placeholder:"PART" help:"Run only these parts: ingest, normalize, customer, deliver, sink, learn (default: all)."`
 }
 
 // Validate refuses parts that don't exist.
@@ -30,7 +30,7 @@ func (r *runCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	log := newLogger(c.Log, s.err)
-	engines, err := startEngines(ctx, &c, len(r.Only) == 0 || slices.Contains(r.Only, partSink), s.err, log)
+	engines, err := startEngines(ctx, &c, len(r.Only) == 0 || slices.Contains(r.Only, partSink) || slices.Contains(r.Only, partLearn), s.err, log)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"attune/pipeline"
 	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
@@ -22,12 +23,14 @@ import (
 	"attune/stages/enrich"
 	"attune/stages/enrich/clv"
 	"attune/stages/enrich/clv/fit"
+	"attune/stages/enrich/propensity"
 )
 
 // score is what a profile says of a customer's future.
 type score struct {
-	CLV   event.Money
-	Alive float64
+	CLV                  event.Money
+	Alive                float64
+	Purchase, Confidence float64
 }
 
 // A model that is trained on what was imported is the one that a fit of the file gives, and scores every customer as a
@@ -71,31 +74,42 @@ func TestTrainOnOnlineRetail(t *testing.T) {
 		t.Errorf("the value's error on the hold-out is %v, by the file %v, by the built-in model %v", better, want.Card.Holdout.Value.RMSE, built)
 	}
 
+	p := c.Propensities[0]
+	if p.Name != "purchase" || !(p.Holdout.LogLoss < 0.9*p.Constant.LogLoss && p.Holdout.AUC > 0.7) || p.Before.Model != 0 || p.Before.Holdout != p.Constant {
+		t.Errorf("the propensity's card is %+v", p)
+	}
+	purchase := directPropensity(t, d, invoices)
+
 	greet(t, d, slices.Sorted(maps.Keys(pasts)))
 	const scores = "FROM (SELECT DISTINCT user_id, profile_id FROM events WHERE event = 'Order Completed') AS e INNER JOIN (SELECT * FROM profiles FINAL) AS p USING profile_id"
 	d.eventually(time.Minute, "everyone is scored anew", func() bool {
 		return d.sql("SELECT countIf(traits.greeted.:Bool) FROM profiles FINAL") == "2718"
 	})
 	expected, got := map[string]score{}, map[string]score{}
-	for line := range strings.Lines(d.sql("SELECT user_id, clv, alive, toUnixTimestamp64Milli(scored_at) " + scores)) {
+	for line := range strings.Lines(d.sql("SELECT user_id, clv, alive, toUnixTimestamp64Milli(scored_at), propensity['purchase'], propensity_confidence['purchase'], propensity_at = scored_at " + scores)) {
 		column := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
 		money, err := event.ParseMoney(column[1])
 		if err != nil {
 			t.Fatal(err)
 		}
-		alive, err := strconv.ParseFloat(column[2], 64)
-		if err != nil {
-			t.Fatal(err)
-		}
 		scored, err := strconv.ParseInt(column[3], 10, 64)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || column[6] != "1" {
+			t.Fatal(line, err)
 		}
-		got[column[0]] = score{money, alive}
+		number := func(i int) float64 {
+			v, err := strconv.ParseFloat(column[i], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		got[column[0]] = score{money, number(2), number(4), number(5)}
 		past := pasts[column[0]].past(profile.DayOf(event.Instant(scored)))
+		likely := purchase(column[0], event.Instant(scored))
 		expected[column[0]] = score{
 			event.Money(math.Round(want.Model.Value(past, enrich.DefaultConfig().HorizonWeeks)*100)) * (event.MoneyUnit / 100),
 			math.Round(want.Model.Alive(past)*1e4) / 1e4,
+			likely.Value, likely.Confidence,
 		}
 	}
 	if diff := cmp.Diff(expected, got); diff != "" || len(got) != 2718 {
@@ -105,6 +119,54 @@ func TestTrainOnOnlineRetail(t *testing.T) {
 		t.Errorf("replay says\n%s", said)
 	}
 	d.interrupt()
+}
+
+// directPropensity scores customers of the file by the model in force, as of an instant at which they have just said
+// something, without the pipeline and the database.
+func directPropensity(t *testing.T, d *dev, invoices string) func(customer string, now event.Instant) profile.Propensity {
+	t.Helper()
+	conn, js, err := (&target{Data: d.data}).connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	store, err := openControl(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, _, err := modelInForce(t.Context(), store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stage, err := enrich.New(enrich.DefaultConfig(), object.Models, enrich.Asked{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	histories := map[string][]event.Event{}
+	for number, one := range directInvoices(t, invoices) {
+		e := event.Event{Type: event.Track, Name: event.OrderCompleted, Occurred: event.At(one.at)}
+		if strings.HasPrefix(number, "C") {
+			e.Name = event.OrderRefunded
+		}
+		var lines []string
+		for _, price := range one.prices {
+			lines = append(lines, `{"price":`+price+`}`)
+		}
+		e.Properties = event.Object(fmt.Sprintf(`{"total":%s,"products":[%s]}`, one.amount, strings.Join(lines, ",")))
+		histories[one.customer] = append(histories[one.customer], e)
+	}
+	return func(customer string, now event.Instant) profile.Propensity {
+		p := profile.New(customer)
+		chain := pipeline.Chain{Stages: []pipeline.Stage{stage}}
+		for i, e := range append(histories[customer], event.Event{Type: event.Identify, Occurred: now}) {
+			e.Accepted = now
+			if _, err := chain.Apply(p, &e, uint64(i+1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		score, _, _, _ := p.Propensity("purchase", now)
+		return score
+	}
 }
 
 // spends are a customer's purchase days, and what each came to.
@@ -198,8 +260,16 @@ func TestTrainedModelsComeIntoForce(t *testing.T) {
 		object := modelObject{Models: enrich.DefaultModels(), Calibrated: clv.CDNOW()}
 		object.CLV.Spend.V = 10 + rmse
 		object.Card.Holdout.Value.RMSE, object.Card.Before.Holdout.Value.RMSE = rmse, before
+		old, number, err := modelInForce(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := (&trainer{store: store, force: force}).settle(t.Context(), object, &old, number)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var out, errs strings.Builder
-		return (&trainCommand{Force: force}).settle(t.Context(), streams{out: &out, err: &errs}, store, object)
+		return (&trainCommand{Force: force}).tell(streams{out: &out, err: &errs}, report)
 	}
 
 	inForce(0)
@@ -229,5 +299,82 @@ func TestTrainedModelsComeIntoForce(t *testing.T) {
 	var out, errs strings.Builder
 	if code := run(t.Context(), []string{"model", "use", "4", "--config", file}, streams{out: &out, err: &errs}); code != exitFailed || !strings.Contains(errs.String(), "the models 0 to 3") {
 		t.Errorf("an unknown model: exit code %d, %s", code, errs.String())
+	}
+}
+
+// A part that is worse than the one in force stays as it is, the others come into force; what there was none of must be
+// better than the same for everybody.
+func TestWorsePartsStay(t *testing.T) {
+	js := connected(t, enginetest.NATS(t))
+	settings := topology.DefaultConfig()
+	settings.Partitions = 1
+	if err := topology.Ensure(t.Context(), js, settings); err != nil {
+		t.Fatal(err)
+	}
+	store, err := openControl(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := []enrich.Propensity{{Name: "a", Event: "A", Within: time.Hour}, {Name: "b", Event: "B", Within: time.Hour}}
+	// trained has log losses of a and b, now and before, and of the value.
+	trained := func(force bool, bias, rmse, rmseBefore, a, aBefore, b, bBefore float64) *trainReport {
+		t.Helper()
+		object := modelObject{Models: enrich.DefaultModels(), Calibrated: clv.CDNOW()}
+		object.CLV.Spend.V = 10 + rmse
+		object.Card.Holdout.Value.RMSE, object.Card.Before.Holdout.Value.RMSE = rmse, rmseBefore
+		for i, losses := range [][2]float64{{a, aBefore}, {b, bBefore}} {
+			m := enrich.PropensityModel{Propensity: of[i], Model: &propensity.Model{Bias: bias}}
+			object.Propensities, object.CalibratedPropensities = append(object.Propensities, m), append(object.CalibratedPropensities, m)
+			card := propensityCard{PropensityCard: enrich.PropensityCard{Propensity: of[i]}}
+			card.Holdout.LogLoss, card.Before.Holdout.LogLoss = losses[0], losses[1]
+			object.Card.Propensities = append(object.Card.Propensities, card)
+		}
+		before, number, err := modelInForce(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		report, err := (&trainer{store: store, force: force}).settle(t.Context(), object, &before, number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return report
+	}
+	inForce := func(want string) {
+		t.Helper()
+		object, number, err := modelInForce(t.Context(), store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fmt.Sprint(number, ": value ", object.CLV.Spend.V)
+		for i, p := range object.Propensities {
+			got += fmt.Sprint(" ", p.Name, " ", p.Model.Bias)
+			if object.CalibratedPropensities[i].Name != p.Name || object.Card.Propensities[i].Name != p.Name {
+				t.Errorf("the parts of %s don't stand side by side", p.Name)
+			}
+		}
+		if got != want {
+			t.Errorf("in force is %q, want %q", got, want)
+		}
+	}
+	if r := trained(false, 1, 5, 6, .3, .4, .5, .4); !r.InForce || r.Candidate != 1 || !slices.Equal(r.Worse, []string{"propensity:b"}) {
+		t.Errorf("report %+v", r)
+	}
+	inForce("2: value 15 a 1") // b is worse than the same for everybody
+	if r := trained(false, 2, 7, 6, .5, .4, .3, .4); !r.InForce || !slices.Equal(r.Worse, []string{"clv", "propensity:a"}) {
+		t.Errorf("report %+v", r)
+	}
+	inForce("4: value 15 a 1 b 2")
+	if r := trained(false, 3, 7, 6, .5, .4, .5, .4); r.InForce || r.Model != 5 {
+		t.Errorf("report %+v", r)
+	}
+	inForce("4: value 15 a 1 b 2")
+	if r := trained(true, 4, 7, 6, .5, .4, .5, .4); !r.InForce || r.Model != 6 {
+		t.Errorf("report %+v", r)
+	}
+	inForce("6: value 17 a 4 b 4")
+	carried := modelObject{Models: enrich.DefaultModels(), carried: []string{partValue}}
+	carried.Card.Holdout.Value.RMSE = 1 // worse than nothing, when it was trained
+	if worse := carried.worse(); len(worse) > 0 {
+		t.Errorf("what was not trained is %v", worse)
 	}
 }

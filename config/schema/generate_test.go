@@ -50,6 +50,7 @@ func required() map[reflect.Type][]string {
 		reflect.TypeFor[trigger.Campaign]():         {"id", "on", "send"},
 		reflect.TypeFor[trigger.Unless]():           {"event"},
 		reflect.TypeFor[trigger.Cap]():              {"per", "max"},
+		reflect.TypeFor[trigger.Recommend]():        {"count"},
 		reflect.TypeFor[trigger.Send]():             {"destination", "from", "subject", "template"},
 		reflect.TypeFor[scenario.File]():            {"steps"},
 		reflect.TypeFor[scenario.Step]():            {"at"},
@@ -65,6 +66,7 @@ func words() map[string][]any {
 		"Log.format":       {"text", "json"},
 		"Log.level":        {"debug", "info", "warn", "error"},
 		"Cap.per":          {"day"},
+		"Recommend.bought": {"skip", "again"},
 		"Decision.outcome": {"fired", "held", "suppressed"},
 		"Config.tls":       {"none", "starttls", "mandatory", "implicit"},
 	}

@@ -37,8 +37,8 @@ func (s *Store) Add(ctx context.Context, kind string, object []byte) (Entry, err
 		if len(all) > 0 {
 			number = all[len(all)-1].Number + 1
 		}
-		if _, err := s.objects.Put(ctx, hash, object); err != nil {
-			return Entry{}, fmt.Errorf("store object %s: %w", hash, err)
+		if _, err := s.Put(ctx, object); err != nil {
+			return Entry{}, err
 		}
 		_, err = s.controls.Create(ctx, entryKey(kind, number), []byte(hash))
 		if bus.IsConflict(err) {

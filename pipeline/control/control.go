@@ -60,6 +60,15 @@ func (s *Store) Object(ctx context.Context, hash string) ([]byte, error) {
 	return entry.Value(), nil
 }
 
+// Put stores an object for others to name it by its hash, which it returns.
+func (s *Store) Put(ctx context.Context, object []byte) (hash string, err error) {
+	hash = Hash(object)
+	if _, err := s.objects.Put(ctx, hash, object); err != nil {
+		return "", fmt.Errorf("store object %s: %w", hash, err)
+	}
+	return hash, nil
+}
+
 // Newest is the latest control record of a kind; the zero record when there is none.
 func (s *Store) Newest(ctx context.Context, kind string) (event.ControlRecord, error) {
 	record, _, err := s.newest(ctx, kind)
@@ -88,8 +97,8 @@ func (s *Store) Apply(ctx context.Context, kind string, object []byte, now time.
 		return record, false, err
 	}
 	if newest.Hash != hash {
-		if _, err := s.objects.Put(ctx, hash, object); err != nil {
-			return record, false, fmt.Errorf("store object %s: %w", hash, err)
+		if _, err := s.Put(ctx, object); err != nil {
+			return record, false, err
 		}
 		newest = event.ControlRecord{Kind: kind, Version: newest.Version + 1, Hash: hash}
 		data, err := json.Marshal(newest)

@@ -11,12 +11,13 @@ import (
 // Bounds of what is kept of products.
 const (
 	MaxViewed    = 20  // products last viewed: the latest
+	MaxBought    = 64  // products last bought: the latest
 	MaxCart      = 50  // changes of the cart: the latest
 	MaxProductID = 128 // bytes; what has a longer id is not kept
 	maxQuantity  = 1_000_000
 )
 
-// View is a product and when it was last looked at (occurred).
+// View is a product and when it was last looked at, or bought (occurred).
 type View struct {
 	Product string
 	At      event.Instant
@@ -24,32 +25,43 @@ type View struct {
 
 // View notes that the customer looked at a product.
 func (p *Profile) View(product string, at event.Instant) {
+	p.Viewed = noted(p.Viewed, product, at, MaxViewed)
+}
+
+// Buy notes that the customer bought a product; the cart and what the order brought are Order's.
+func (p *Profile) Buy(product string, at event.Instant) {
+	p.Bought = noted(p.Bought, product, at, MaxBought)
+}
+
+// noted is a list of products, the latest first, with one more; of too many the earliest goes, which no order of arrival
+// changes.
+func noted(list []View, product string, at event.Instant, most int) []View {
 	if product == "" || len(product) > MaxProductID {
-		return
+		return list
 	}
 	v := View{At: at}
-	for i := range p.Viewed {
-		if known := p.Viewed[i]; known.Product == product {
+	for i := range list {
+		if known := list[i]; known.Product == product {
 			if known.At >= at {
-				return
+				return list
 			}
 			v.Product = known.Product
-			p.Viewed = slices.Delete(p.Viewed, i, i+1)
+			list = slices.Delete(list, i, i+1)
 			break
 		}
 	}
 	i := 0
-	for i < len(p.Viewed) && (p.Viewed[i].At > at || p.Viewed[i].At == at && p.Viewed[i].Product < product) {
+	for i < len(list) && (list[i].At > at || list[i].At == at && list[i].Product < product) {
 		i++
 	}
-	if i == MaxViewed {
-		return
+	if i == most {
+		return list
 	}
 	if v.Product == "" {
 		v.Product = strings.Clone(product) // the text may lie in the whole event's
 	}
-	p.Viewed = slices.Insert(p.Viewed, i, v)
-	p.Viewed = p.Viewed[:min(len(p.Viewed), MaxViewed)]
+	list = slices.Insert(list, i, v)
+	return list[:min(len(list), most)]
 }
 
 // CartChange is something put into the cart or taken out of it.

@@ -173,7 +173,7 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 	case 17:
 		return p.readLeaning(w.part)
 	case 18:
-		return p.readViewed(w.part)
+		return readViewed(&p.Viewed, w.part)
 	case 19:
 		return readOne(&p.Cart, w.part, (*CartChange).field)
 	case 20:
@@ -184,6 +184,10 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 		return readKept(&p.Kept, w.part)
 	case 41:
 		p.SegmentsDue = w.instant()
+	case 60:
+		return readFields(w.part, p.Propensities.field)
+	case 61:
+		return readViewed(&p.Bought, w.part)
 	}
 	return nil
 }
@@ -384,9 +388,9 @@ func (l *Leaning) readWeights(r reader) error {
 	return nil
 }
 
-func (p *Profile) readViewed(r reader) error {
+func readViewed(into *[]View, r reader) error {
 	var at int64
-	p.Viewed = make([]View, 0, 1+len(r.data)/8)
+	list := make([]View, 0, 1+len(r.data)/8)
 	for len(r.data) > 0 {
 		product, rest, err := r.part()
 		if err != nil {
@@ -397,9 +401,10 @@ func (p *Profile) readViewed(r reader) error {
 			return err
 		}
 		at += distance
-		p.Viewed = append(p.Viewed, View{product.text(), event.Instant(at)})
+		list = append(list, View{product.text(), event.Instant(at)})
 		r = rest
 	}
+	*into = list
 	return nil
 }
 
@@ -462,6 +467,30 @@ func (s *Scores) field(field protowire.Number, w wire) error {
 		s.Scored = w.instant()
 	case 4:
 		s.Next = w.instant()
+	}
+	return nil
+}
+
+func (s *Propensities) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		s.At = w.instant()
+	case 2:
+		s.Next = w.instant()
+	case 3:
+		return readOne(&s.Scores, w.part, (*Propensity).field)
+	}
+	return nil
+}
+
+func (s *Propensity) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		s.Name = w.text()
+	case 2:
+		s.Value = math.Float64frombits(w.number)
+	case 3:
+		s.Confidence = math.Float64frombits(w.number)
 	}
 	return nil
 }

@@ -10,7 +10,7 @@
 //
 // Affinity, Favourite, StyleGroup, SendHour, CartLines, Count, Activity and Monetary change with events only.
 // Lifecycle, Tier, Recency, StyleConfidence and StyleConfident change by themselves too: each answers with the instant
-// at which it does so next.
+// at which it does so next. So does Propensity.
 package profile
 
 import (
@@ -48,11 +48,15 @@ type Profile struct {
 	Activities []Activity
 	Orders     Orders
 	Scores     Scores
+	// Propensities are replaced as a whole, never changed in place: facts hold on to them.
+	Propensities Propensities
 
 	// Leanings are what the customer prefers, by [Dimension].
 	Leanings [dimensions]Leaning
 	// Viewed are the products last looked at, the latest first.
 	Viewed []View
+	// Bought are the products last bought, the latest first.
+	Bought []View
 	// Cart is what was put into the cart and taken out since the latest order, in the order of time; see CartLines.
 	Cart []CartChange
 	// Zone is the IANA name of the customer's time zone, as last said; empty: unknown.

@@ -82,6 +82,9 @@ func profiles() *rapid.Generator[*profile.Profile] {
 			Viewed: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.View {
 				return profile.View{Product: names().Draw(t, "product"), At: at.Draw(t, "at")}
 			}), 0, 4).Draw(t, "viewed"),
+			Bought: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.View {
+				return profile.View{Product: names().Draw(t, "product"), At: at.Draw(t, "at")}
+			}), 0, 4).Draw(t, "bought"),
 			Cart: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.CartChange {
 				return profile.CartChange{
 					At: at.Draw(t, "at"), Product: names().Draw(t, "product"), Quantity: rapid.Int64().Draw(t, "quantity"), Price: money.Draw(t, "price"),
@@ -94,6 +97,12 @@ func profiles() *rapid.Generator[*profile.Profile] {
 			Scores: profile.Scores{
 				CLV: money.Draw(t, "clv"), Alive: rapid.Float64().Draw(t, "alive"),
 				Scored: at.Draw(t, "scored"), Next: at.Draw(t, "next"),
+			},
+			Propensities: profile.Propensities{
+				At: at.Draw(t, "foretold"), Next: at.Draw(t, "next foretold"),
+				Scores: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Propensity {
+					return profile.Propensity{Name: names().Draw(t, "name"), Value: rapid.Float64().Draw(t, "value"), Confidence: rapid.Float64().Draw(t, "confidence")}
+				}), 0, 3).Draw(t, "propensities"),
 			},
 			Windows: rapid.MapOfN(rapid.Uint64(), rapid.SliceOfN(at, 1, 4), 0, 4).Draw(t, "windows"),
 			Segments: rapid.MapOfN(names(), rapid.Custom(func(t *rapid.T) profile.Membership {

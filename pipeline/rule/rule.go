@@ -70,12 +70,17 @@ func (r *Rule) String() string {
 // Reads is what a rule's answer depends on, besides time.
 type Reads struct {
 	// Fields are all of it, sorted: "event:Product Viewed", "trait:plan", "consent:email", "segment:loyal",
-	// "customer.clv", "property:price" of the triggering event.
+	// "customer.clv", "propensity:purchase", "property:price" of the triggering event.
 	Fields   []string
 	Events   []string // names of events that are looked back at; sorted
 	Totals   []string // those whose all-time count is asked for by ever or total; sorted
 	Segments []string // ids; sorted
 	Event    bool     // the triggering event
+}
+
+// Propensity tells whether the rule asks for any.
+func (r Reads) Propensity() bool {
+	return slices.ContainsFunc(r.Fields, func(f string) bool { return strings.HasPrefix(f, "propensity:") })
 }
 
 // EventOnly tells whether the rule asks about nothing but the triggering event.

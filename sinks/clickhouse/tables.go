@@ -29,6 +29,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 		consent                 = make([]map[string]bool, n)
 		revenue, clv            = make([]decimal.Decimal, n), make([]decimal.Decimal, n)
 		alive                   = make([]float64, n)
+		likely, confidence      = make([]map[string]float64, n), make([]map[string]float64, n)
 		segments                = make([][]string, n)
 		partitions, sequence    = make([]uint16, n), make([]uint64, n)
 	)
@@ -41,6 +42,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 		consent[i] = e.Consent
 		revenue[i], currency[i] = amount(revenueOf(e.Properties)), textAt(e.Properties, "currency")
 		clv[i], alive[i], segments[i] = cents(fact.CLV), fact.Alive, fact.Segments
+		likely[i], confidence[i] = byName(fact.Propensities)
 		partitions[i], sequence[i] = partition, fact.Position
 		i++
 	}
@@ -61,10 +63,24 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 	r.add("currency", currency)
 	r.add("clv", clv)
 	r.add("alive", alive)
+	r.add("propensity", sortedAll(likely))
+	r.add("propensity_confidence", sortedAll(confidence))
 	r.add("segments", segments)
 	r.add("partition", partitions)
 	r.add("sequence", sequence)
 	return r
+}
+
+// byName are the scores and how far each is known; nil where there is none.
+func byName(scores []profile.Propensity) (value, confidence map[string]float64) {
+	if len(scores) == 0 {
+		return nil, nil
+	}
+	value, confidence = make(map[string]float64, len(scores)), make(map[string]float64, len(scores))
+	for _, s := range scores {
+		value[s.Name], confidence[s.Name] = s.Value, s.Confidence
+	}
+	return value, confidence
 }
 
 // enriched are the events of all commits, in their order, each with its partition.
@@ -124,6 +140,8 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		alive, confidence, discount     = make([]float64, n), make([]float64, n), make([]float64, n)
 		stage, tier, style, zone        = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 		hour                            = make([]*uint8, n)
+		foretold                        = make([]*time.Time, n)
+		likely, known                   = make([]map[string]float64, n), make([]map[string]float64, n)
 		segments                        = make([][]string, n)
 		partitions                      = make([]uint16, n)
 	)
@@ -140,6 +158,8 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		orders[i], refunds[i] = p.Orders.Count, p.Orders.Refunds
 		revenue[i], refunded[i] = amount(p.Orders.Revenue), amount(p.Orders.Refunded)
 		clv[i], alive[i] = cents(p.Scores.CLV), p.Scores.Alive
+		likely[i], known[i] = byName(p.Propensities.Scores)
+		foretold[i] = since(p.Propensities.At)
 		segments[i], defs[i] = p.Memberships(), p.Definitions
 		stage[i], tier[i], zone[i] = p.Standing.Lifecycle.String(), p.Standing.Tier, p.Zone.Name
 		style[i], discount[i] = p.StyleGroup(), p.Affinity(profile.Discount, profile.Discounted)
@@ -173,6 +193,9 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 	r.add("zone", zone)
 	r.add("clv", clv)
 	r.add("alive", alive)
+	r.add("propensity", sortedAll(likely))
+	r.add("propensity_confidence", sortedAll(known))
+	r.add("propensity_at", foretold)
 	r.add("scored_at", scored)
 	r.add("segments", segments)
 	r.add("definitions", defs)

@@ -4,7 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
+
+	"attune/pipeline/event"
 )
 
 // Config sets how customers are valued.
@@ -17,6 +18,9 @@ type Config struct {
 	Lifecycle Lifecycle `yaml:"lifecycle" json:"lifecycle"`
 	// Loyalty is the table of loyalty tiers.
 	Loyalty Loyalty `yaml:"loyalty" json:"loyalty"`
+	// Propensities are what is foretold of customers, at most 20; by default purchase: Order Completed within 30d. A list
+	// replaces the default.
+	Propensities []Propensity `yaml:"propensities" json:"propensities"`
 }
 
 // Lifecycle has the bounds of the stages of life, in days of 24 hours. Who never ordered is a visitor.
@@ -54,9 +58,13 @@ const (
 	mostTiers = 20
 )
 
-// DefaultConfig is a year ahead, in revenue; new for 30 days, at risk after 90, lapsed after 180; no tiers.
+// DefaultConfig is a year ahead, in revenue; new for 30 days, at risk after 90, lapsed after 180; no tiers; whether there
+// is a purchase within 30 days.
 func DefaultConfig() Config {
-	return Config{HorizonWeeks: 52, Margin: 1, Lifecycle: Lifecycle{NewDays: 30, AtRiskDays: 90, LapsedDays: 180}}
+	return Config{
+		HorizonWeeks: 52, Margin: 1, Lifecycle: Lifecycle{NewDays: 30, AtRiskDays: 90, LapsedDays: 180},
+		Propensities: []Propensity{{Name: "purchase", Event: event.OrderCompleted, Within: days(30)}},
+	}
 }
 
 // Validate reports every setting outside its range.
@@ -68,7 +76,7 @@ func (c Config) Validate() error {
 	if !(c.Margin > 0 && c.Margin <= 1) {
 		errs = append(errs, fmt.Errorf("margin: %v: want more than 0 and at most 1; 1 values customers by revenue", c.Margin))
 	}
-	return errors.Join(append(errs, c.Lifecycle.validate(), c.Loyalty.validate())...)
+	return errors.Join(append(errs, c.Lifecycle.validate(), c.Loyalty.validate(), validatePropensities(c.Propensities))...)
 }
 
 func (l Lifecycle) validate() error {
@@ -95,7 +103,7 @@ func (l Loyalty) validate() error {
 	}
 	for i, t := range l.Tiers {
 		field := fmt.Sprintf("loyalty.tiers[%d]", i)
-		if t.Name == "" || len(t.Name) > 63 || strings.Trim(t.Name, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+		if !isName(t.Name) {
 			errs = append(errs, fmt.Errorf("%s.name: %q: want lower-case letters, digits, - and _, at most 63, such as gold", field, t.Name))
 		}
 		if slices.ContainsFunc(l.Tiers[:i], func(before Tier) bool { return before.Name == t.Name }) {

@@ -13,12 +13,13 @@
 //   - Consents: what occurred last wins; of two at the same instant the withdrawal.
 //   - Orders: count, revenue and purchase days of Order Completed, count, sum and days of Order Refunded, and the
 //     same sums by the currency that the orders name.
-//   - Viewed: the products last looked at (Product Viewed), by product_id or else sku.
+//   - Viewed: the products last looked at (Product Viewed), by product_id or else sku; Bought: those last bought.
 //   - Cart: what Product Added put in and Product Removed took out since the latest order.
 //   - Leanings: what the customer prefers, see below.
 //   - Zone: the time zone in the context's timezone, or else in the trait of that name; what was said last wins.
 //   - Standing: stage of life and loyalty tier, see below.
 //   - Scores: lifetime value and probability of being a customer still.
+//   - Propensities: how likely the customer does what the workspace names, see below.
 //
 // The times that windowed rules look back at are not kept here but by the stages that ask those rules.
 //
@@ -31,7 +32,7 @@
 // arrive: the leanings to nine digits, since their sums are floating, and all else exactly. That holds for the bounds
 // too, since what was once dropped could never have stayed: of more than profile.MaxNames names a profile keeps the
 // first in byte order, beside those whose count some rule asks for; of more than profile.MaxDays purchase days,
-// MaxViewed products and MaxCart changes of the cart the latest; of more than MaxCurrencies currencies the first; of more
+// MaxViewed and MaxBought products and MaxCart changes of the cart the latest; of more than MaxCurrencies currencies the first; of more
 // than MaxLeanings names in a dimension those with the lowest hashes, and the weight of the others stays in the total.
 //
 // # What an event is worth
@@ -78,4 +79,11 @@
 // probability to four decimals. Who never bought has none. The daily computation ends when it has nothing
 // more to tell: the value is below one unit, and the probability below one in a hundred or, before a second
 // purchase day, one and no longer moving. Then both stay as last computed until the customer's next event.
+//
+// # Propensities
+//
+// What the workspace names (an event, and a horizon) is foretold by a model that was trained for just that and is in
+// force; see enrich/propensity and Features. It is computed at each of the customer's events and, where some rule asks for
+// a propensity, at those daily ticks after it at which time alone moves a feature into another bin of the model: between
+// two of them a computation would give the same, and the last bin ends it. Probability and confidence have four decimals.
 package enrich

@@ -26,7 +26,7 @@ var start = event.At(time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC))
 
 func stage(t testing.TB, asked ...string) *enrich.Stage {
 	t.Helper()
-	st, err := enrich.New(enrich.DefaultConfig(), enrich.DefaultModels(), asked...)
+	st, err := enrich.New(enrich.DefaultConfig(), enrich.DefaultModels(), enrich.Asked{Totals: asked})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +336,7 @@ func TestScoresFollowTheConfig(t *testing.T) {
 	of := func(weeks, margin float64) float64 {
 		cfg := enrich.DefaultConfig()
 		cfg.HorizonWeeks, cfg.Margin = weeks, margin
-		st, err := enrich.New(cfg, enrich.DefaultModels())
+		st, err := enrich.New(cfg, enrich.DefaultModels(), enrich.Asked{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -469,7 +469,7 @@ func TestConfig(t *testing.T) {
 		{enrich.Config{HorizonWeeks: math.NaN(), Margin: math.NaN()}, []string{"horizon_weeks: NaN", "margin: NaN"}},
 		{enrich.Config{HorizonWeeks: 52, Margin: 1.5}, []string{"margin: 1.5"}},
 	} {
-		_, err := enrich.New(tt.cfg, enrich.DefaultModels())
+		_, err := enrich.New(tt.cfg, enrich.DefaultModels(), enrich.Asked{})
 		if err == nil {
 			t.Errorf("%+v: no error", tt.cfg)
 			continue

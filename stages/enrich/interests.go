@@ -56,10 +56,12 @@ func keepTrack(p *profile.Profile, e *event.Event, said *properties, weight prof
 			fields, _ := product.Object()
 			line := read(fields)
 			keepProduct(p, &line, weight.Times(bought))
+			p.Buy(string(line.product()), e.Occurred)
 			lines++
 		}
 		if lines == 0 {
 			keepProduct(p, said, weight.Times(bought))
+			p.Buy(string(said.product()), e.Occurred)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 // Models are what customers are scored by: DefaultModels until others are trained and put in force.
 type Models struct {
 	CLV clv.Model `json:"clv"`
+	// Propensities are the models of what the workspace foretells; none is built in.
+	Propensities []PropensityModel `json:"propensities,omitempty"`
 }
 
 // DefaultModels are those of a shop that has not trained any: clv.CDNOW.
@@ -23,6 +25,11 @@ func DecodeModels(object []byte) (Models, error) {
 	}
 	if err := m.CLV.Validate(); err != nil {
 		return Models{}, fmt.Errorf("models: %w", err)
+	}
+	for i := range m.Propensities {
+		if err := m.Propensities[i].Validate(); err != nil {
+			return Models{}, fmt.Errorf("models: %w", err)
+		}
 	}
 	return m, nil
 }

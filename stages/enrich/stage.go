@@ -18,13 +18,23 @@ type Stage struct {
 	window    int // of loyalty, in days; 0: all time
 	tiers     []Tier
 	asked     map[string]bool
+	foretold  []foretold
+	ticks     bool // whether time alone makes propensities due
+}
+
+// Asked is what rules ask for: it decides what is kept, and when scores are computed without an event.
+type Asked struct {
+	// Totals are the events whose all-time count some rule asks for (ever, total): these counts are always kept.
+	Totals []string
+	// Propensity tells that some rule asks for a propensity: then time alone makes them due too.
+	Propensity bool
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
 
-// New makes the stage, which scores by the given models, with the margin of the configuration. The asked events are those whose all-time count some rule asks for (ever, total): these
-// counts are always kept.
-func New(cfg Config, models Models, asked ...string) (*Stage, error) {
+// New makes the stage, which scores by the given models, with the margin of the configuration. A model of a propensity
+// scores where the configuration has one of the same name, event and horizon.
+func New(cfg Config, models Models, asked Asked) (*Stage, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("enrich: %w", err)
 	}
@@ -35,12 +45,15 @@ func New(cfg Config, models Models, asked ...string) (*Stage, error) {
 	}
 	st := &Stage{
 		model: model, horizon: cfg.HorizonWeeks, lifecycle: cfg.Lifecycle, window: cfg.Loyalty.WindowDays, tiers: slices.Clone(cfg.Loyalty.Tiers),
-		asked: map[string]bool{event.OrderCompleted: true, event.OrderRefunded: true},
+		asked: map[string]bool{event.OrderCompleted: true, event.OrderRefunded: true}, ticks: asked.Propensity,
 	}
-	for _, name := range asked {
+	for _, name := range asked.Totals {
 		st.asked[name] = true
 	}
-	return st, nil
+	for _, p := range cfg.Propensities {
+		st.asked[p.Event] = true
+	}
+	return st, st.foretell(cfg.Propensities, models.Propensities)
 }
 
 // Name is "enrich".
@@ -54,12 +67,16 @@ func (st *Stage) Apply(s *pipeline.Step) {
 		if next := p.Scores.Next; next != 0 && next <= s.Now {
 			st.score(p, s.Now)
 		}
+		if next := p.Propensities.Next; next != 0 && next <= s.Now {
+			st.scorePropensities(p, s.Now)
+		}
 		st.stand(p, s.Now)
 	case e.Type == event.Delivery:
 		keepConsents(p, e)
 	default:
 		st.take(p, e)
 		st.score(p, s.Now)
+		st.scorePropensities(p, s.Now)
 		st.stand(p, s.Now)
 	}
 }
@@ -100,4 +117,6 @@ func keepWorth(p *profile.Profile, e *event.Event, said *properties) event.Money
 }
 
 // Due is the next daily computation of the scores, or the next change of the standing.
-func (*Stage) Due(p *profile.Profile) event.Instant { return sooner(p.Scores.Next, p.Standing.Until) }
+func (*Stage) Due(p *profile.Profile) event.Instant {
+	return sooner(sooner(p.Scores.Next, p.Propensities.Next), p.Standing.Until)
+}

@@ -18,7 +18,7 @@ func configured(t testing.TB, change func(*enrich.Config)) *enrich.Stage {
 	t.Helper()
 	cfg := enrich.DefaultConfig()
 	change(&cfg)
-	st, err := enrich.New(cfg, enrich.DefaultModels())
+	st, err := enrich.New(cfg, enrich.DefaultModels(), enrich.Asked{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestStandingChangesWhenItSays(t *testing.T) {
 		cfg.Lifecycle = enrich.Lifecycle{NewDays: rapid.IntRange(1, 60).Draw(t, "new"), AtRiskDays: rapid.IntRange(1, 60).Draw(t, "at risk")}
 		cfg.Lifecycle.LapsedDays = cfg.Lifecycle.AtRiskDays + rapid.IntRange(1, 60).Draw(t, "lapsed")
 		cfg.Loyalty = enrich.Loyalty{WindowDays: rapid.IntRange(0, 40).Draw(t, "window"), Tiers: []enrich.Tier{{Name: "a", Spent: 20}, {Name: "b", Spent: 50}, {Name: "c", Spent: 50, PurchaseDays: 4}}}
-		st, err := enrich.New(cfg, enrich.DefaultModels())
+		st, err := enrich.New(cfg, enrich.DefaultModels(), enrich.Asked{})
 		if err != nil {
 			t.Fatal(err)
 		}

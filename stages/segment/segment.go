@@ -68,6 +68,11 @@ func New(defs []Definition, c *rule.Compiler) (*Stage, error) {
 // Asks are the names of the events whose all-time count the segments ask for, sorted.
 func (s *Stage) Asks() []string { return slices.Clone(s.asks) }
 
+// AsksPropensity tells whether some segment asks for a propensity.
+func (s *Stage) AsksPropensity() bool {
+	return slices.ContainsFunc(s.rules, func(r *rule.Rule) bool { return r.Reads().Propensity() })
+}
+
 // MaxBytes is what the segments' rules take at most in a stored profile, beside the memberships.
 func (s *Stage) MaxBytes() int { return s.set.Leaves().MaxBytes() }
 

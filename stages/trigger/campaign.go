@@ -48,13 +48,30 @@ type Send struct {
 	Template    string `yaml:"template" json:"template"`
 	// NotAfter is how old the decision may be when the mail is sent: up to 30d, by default (0) 24h.
 	NotAfter Duration `yaml:"not_after" json:"not_after,omitzero"`
+	// Recommend asks for products, which the templates find in recommendations; missing: there are none.
+	Recommend *Recommend `yaml:"recommend" json:"recommend,omitempty"`
 }
+
+// Recommend is the block of recommended products in a mail.
+type Recommend struct {
+	// Count is how many products at most, 1 to 20.
+	Count int `yaml:"count" json:"count"`
+	// Bought says what becomes of products that the customer bought: skip (the default) or again.
+	Bought string `yaml:"bought" json:"bought,omitempty"`
+}
+
+// The words of Recommend.Bought.
+const (
+	BoughtSkip  = "skip"
+	BoughtAgain = "again"
+)
 
 // Bounds of a campaign and of what one profile holds for all of them.
 const (
 	MaxWait      = 400 * 24 * time.Hour
 	MaxNotAfter  = 30 * 24 * time.Hour
 	MaxCap       = 100
+	MaxRecommend = 20        // products in a mail
 	MaxWaits     = 100       // waits of one profile
 	MaxWaitBytes = 128 << 10 // of the properties that they carry
 )

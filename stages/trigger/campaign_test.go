@@ -128,6 +128,8 @@ func TestCheck(t *testing.T) {
 		{"unless itself", "id: a\non: {event: E}\nwait: 1h\nunless: {event: E}\n" + ok, []string{`unless.event: "E": is the trigger as well`}},
 		{"unless nothing", "id: a\non: {event: E}\nwait: 1h\nunless: {}\n" + ok, []string{"unless.event: is missing"}},
 		{"cap", "id: a\non: {event: E}\ncap: {per: week, max: 0}\n" + ok, []string{`cap.per: "week": is no period`, `cap.max: "0": is out of range (1 to 100)`}},
+		{"recommend", "id: a\non: {event: E}\nsend: {destination: mail, from: hi@shop.example, subject: s, template: t, recommend: {count: 21, bought: never}}",
+			[]string{`send.recommend.count: "21": is out of range (1 to 20)`, `send.recommend.bought: "never": is none of the words`}},
 		{"send", "id: a\non: {event: E}\nsend: {destination: mail, from: Shop, subject: \"a\\nb\", template: t, not_after: 31d}\n",
 			[]string{`send.from: "Shop": is no mail address`, `send.subject: "a\nb": is not one line`, `send.not_after: "31d": is out of range (up to 30d)`}},
 	}

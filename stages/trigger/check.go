@@ -125,6 +125,14 @@ func (c Campaign) Validate() error {
 	if d := time.Duration(c.Send.NotAfter); d < 0 || d > MaxNotAfter {
 		bad("send.not_after", c.Send.NotAfter.String(), "is out of range", "up to "+Duration(MaxNotAfter).String())
 	}
+	if r := c.Send.Recommend; r != nil {
+		if r.Count < 1 || r.Count > MaxRecommend {
+			bad("send.recommend.count", strconv.Itoa(r.Count), "is out of range", fmt.Sprintf("1 to %d", MaxRecommend))
+		}
+		if r.Bought != "" && r.Bought != BoughtSkip && r.Bought != BoughtAgain {
+			bad("send.recommend.bought", r.Bought, "is none of the words", "write skip or again: whether a product that was bought may be recommended")
+		}
+	}
 	return errors.Join(errs...)
 }
 

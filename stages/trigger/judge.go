@@ -13,6 +13,7 @@ import (
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 	"attune/pipeline/rule"
+	"attune/stages/trigger/recommend"
 )
 
 // Why a campaign was suppressed.
@@ -36,7 +37,7 @@ func (st *Stage) judge(s *pipeline.Step, c *campaign, w profile.Wait) {
 		st.suppress(s, w, reason, detail)
 		return
 	}
-	data, err := dataOf(s.Profile, w)
+	data, err := dataOf(s.Profile, w, st.recommended(s, c))
 	if err != nil {
 		st.suppress(s, w, ReasonUnreadable, err.Error())
 		return
@@ -131,10 +132,21 @@ type content struct {
 	} `json:"customer"`
 	Campaign string `json:"campaign"`
 	Key      string `json:"key"`
+	// Recommendations are the products that the campaign asks for, by value.
+	Recommendations []recommend.Choice `json:"recommendations,omitempty"`
 }
 
-func dataOf(p *profile.Profile, w profile.Wait) (event.Object, error) {
-	c := content{Campaign: w.Campaign, Key: w.Key}
+// recommended are the products that the campaign's mail asks for.
+func (st *Stage) recommended(s *pipeline.Step, c *campaign) []recommend.Choice {
+	r := c.Send.Recommend
+	if r == nil {
+		return nil
+	}
+	return st.products.Choose(s.Profile, s.Now, recommend.Wish{Count: r.Count, Again: r.Bought == BoughtAgain})
+}
+
+func dataOf(p *profile.Profile, w profile.Wait, recommendations []recommend.Choice) (event.Object, error) {
+	c := content{Campaign: w.Campaign, Key: w.Key, Recommendations: recommendations}
 	c.Event.Name, c.Event.Properties, c.Event.Occurred = w.Name, w.Properties, w.Occurred
 	if c.Event.Properties == nil {
 		c.Event.Properties = event.Object("{}")

@@ -12,6 +12,7 @@ import (
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 	"attune/pipeline/rule"
+	"attune/stages/trigger/recommend"
 )
 
 // The names that a mail's content sees as event.name when a segment triggered the campaign; its properties
@@ -30,7 +31,9 @@ type Stage struct {
 	onExit    map[string][]*campaign
 	unless    map[string][]*campaign
 	asks      []string
+	foretold  bool // whether some rule asks for a propensity
 	leaves    *rule.LeafSet
+	products  recommend.Products
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
@@ -67,6 +70,7 @@ func New(campaigns []Campaign, compiler *rule.Compiler, segments map[string]bool
 			if r != nil {
 				rules = append(rules, r)
 				st.asks = append(st.asks, r.Reads().Totals...)
+				st.foretold = st.foretold || r.Reads().Propensity()
 			}
 		}
 	}
@@ -79,6 +83,9 @@ func New(campaigns []Campaign, compiler *rule.Compiler, segments map[string]bool
 	return st, nil
 }
 
+// Recommend lets the campaigns recommend products from now on. It is to be called before the stage is used.
+func (st *Stage) Recommend(products recommend.Products) { st.products = products }
+
 func listen(index map[string][]*campaign, name string, c *campaign) {
 	if name != "" {
 		index[name] = append(index[name], c)
@@ -90,6 +97,9 @@ func (*Stage) Name() string { return "trigger" }
 
 // Asks are the names of the events whose all-time count the campaigns' rules ask for, sorted.
 func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
+
+// AsksPropensity tells whether some campaign's rule asks for a propensity.
+func (st *Stage) AsksPropensity() bool { return st.foretold }
 
 // MaxBytes is what the campaigns' rules take at most in a stored profile.
 func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }

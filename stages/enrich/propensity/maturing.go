@@ -84,8 +84,13 @@ func (m *Maturing) Waiting() int {
 }
 
 func sorted(matured []Matured) []Matured {
+	Sort(matured)
+	return matured
+}
+
+// Sort brings examples into the order of their moments, and those of one moment into that of the customers.
+func Sort(matured []Matured) {
 	slices.SortStableFunc(matured, func(a, b Matured) int {
 		return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Customer, b.Customer))
 	})
-	return matured
 }

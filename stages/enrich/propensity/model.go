@@ -13,10 +13,10 @@ type Model struct {
 	Columns []Column  `json:"columns"`
 	Crosses [][2]int  `json:"crosses"` // pairs of columns that are looked at together
 	Bias    float64   `json:"bias"`
-	Weights []float64 `json:"weights"` // fine bins of each column, then coarse bins, then the crosses
+	Weights []float32 `json:"weights"` // fine bins of each column, then coarse bins, then the crosses
 	// Variance is that of each weight, of the diagonal of the information; Spread is what the variance of a whole score is
 	// as a share of the sum of those.
-	Variance []float64 `json:"variance"`
+	Variance []float32 `json:"variance"`
 	Spread   float64   `json:"spread"`
 	// Slope and Shift make the log odds calibrated.
 	Slope float64 `json:"slope"`
@@ -49,7 +49,7 @@ func (m *Model) sum(row Row) (z, variance float64) {
 	var coarse [maxColumns]int16
 	z = m.Bias
 	offset := 0
-	take := func(i int) { z, variance = z+m.Weights[i], variance+m.Variance[i] }
+	take := func(i int) { z, variance = z+float64(m.Weights[i]), variance+float64(m.Variance[i]) }
 	for i := range m.Columns {
 		c := &m.Columns[i]
 		bin := c.bin(row[i])
@@ -101,13 +101,14 @@ func Decode(data []byte) (*Model, error) {
 	if err := json.Unmarshal(data, m); err != nil {
 		return nil, fmt.Errorf("propensity: %w", err)
 	}
-	if err := m.validate(); err != nil {
+	if err := m.Validate(); err != nil {
 		return nil, fmt.Errorf("propensity: %w", err)
 	}
 	return m, nil
 }
 
-func (m *Model) validate() error {
+// Validate reports what of the model does not belong together.
+func (m *Model) Validate() error {
 	if len(m.Columns) > maxColumns {
 		return fmt.Errorf("the model has %d columns: at most %d", len(m.Columns), maxColumns)
 	}

@@ -73,10 +73,10 @@ func (m *Model) fit(examples []Example, order []int) {
 		}
 	}
 	m.Bias = f.bias()
-	m.Weights, m.Variance = make([]float64, m.size()), make([]float64, m.size())
+	m.Weights, m.Variance = make([]float32, m.size()), make([]float32, m.size())
 	for i := range m.Weights {
-		m.Weights[i] = f.weight(int32(i))
-		m.Variance[i] = 1 / (l2 + f.information[i]/passes)
+		m.Weights[i] = float32(f.weight(int32(i)))
+		m.Variance[i] = float32(1 / (l2 + f.information[i]/passes))
 	}
 }
 

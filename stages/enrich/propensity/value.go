@@ -30,6 +30,9 @@ func Parse(s string) Value {
 	return Text(s)
 }
 
+// Number is the value as a number; false: it is none.
+func (v Value) Number() (float64, bool) { return v.number, v.isNumber() }
+
 func (v Value) isNumber() bool { return v.number == v.number }
 
 func (v Value) missing() bool { return !v.isNumber() && v.text == "" }

@@ -1,0 +1,5 @@
+ALTER TABLE {database}.events ADD COLUMN IF NOT EXISTS propensity Map(LowCardinality(String), Float64) COMMENT 'Probability that the customer does what the workspace foretells within its horizon, by name, 0 to 1, as known right after this event; without the names whose model was not in force' AFTER alive,
+    ADD COLUMN IF NOT EXISTS propensity_confidence Map(LowCardinality(String), Float64) COMMENT 'How far each propensity is known: 1 less the width of its 90 % interval, 0 to 1' AFTER propensity;
+ALTER TABLE {database}.profiles ADD COLUMN IF NOT EXISTS propensity Map(LowCardinality(String), Float64) COMMENT 'Probability that the customer does what the workspace foretells within its horizon, by name, 0 to 1; without the names whose model was not in force' AFTER alive,
+    ADD COLUMN IF NOT EXISTS propensity_confidence Map(LowCardinality(String), Float64) COMMENT 'How far each propensity is known: 1 less the width of its 90 % interval, 0 to 1' AFTER propensity,
+    ADD COLUMN IF NOT EXISTS propensity_at Nullable(DateTime64(3, 'UTC')) COMMENT 'When propensity was computed; NULL: never; UTC' AFTER propensity_confidence;
