@@ -322,6 +322,7 @@ func TestWorsePartsStay(t *testing.T) {
 		object := modelObject{Models: enrich.DefaultModels(), Calibrated: clv.CDNOW()}
 		object.CLV.Spend.V = 10 + rmse
 		object.Card.Holdout.Value.RMSE, object.Card.Before.Holdout.Value.RMSE = rmse, rmseBefore
+		object.Card.Population.MostWeeks = object.CLV.Spend.V
 		for i, losses := range [][2]float64{{a, aBefore}, {b, bBefore}} {
 			m := enrich.PropensityModel{Propensity: of[i], Model: &propensity.Model{Bias: bias}}
 			object.Propensities, object.CalibratedPropensities = append(object.Propensities, m), append(object.CalibratedPropensities, m)
@@ -346,6 +347,9 @@ func TestWorsePartsStay(t *testing.T) {
 			t.Fatal(err)
 		}
 		got := fmt.Sprint(number, ": value ", object.CLV.Spend.V)
+		if p := object.Card.Population; p.MostWeeks != object.CLV.Spend.V {
+			t.Errorf("the population %v is not that of the value %v", p.MostWeeks, object.CLV.Spend.V)
+		}
 		for i, p := range object.Propensities {
 			got += fmt.Sprint(" ", p.Name, " ", p.Model.Bias)
 			if object.CalibratedPropensities[i].Name != p.Name || object.Card.Propensities[i].Name != p.Name {
