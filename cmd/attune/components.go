@@ -176,6 +176,7 @@ func (w *worker) wireNormalize(ctx context.Context, owner bus.Owner, _ *definiti
 	if err != nil {
 		return nil, err
 	}
+	w.closers = append(w.closers, stage.Close)
 	raw := stage.Subscriber().OwnedBy(owner)
 	var handlers []handler
 	for p := range c.partitions {

@@ -39,7 +39,7 @@ type call struct {
 
 	Historical bool
 	// Fingerprint tells whether another call with the same id is the same call.
-	Fingerprint string
+	Fingerprint uint64
 	Properties  event.Object
 	Traits      event.Object
 	Context     event.Object

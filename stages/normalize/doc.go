@@ -9,10 +9,10 @@
 //
 // # Repeats
 //
-// The record of an event id names the call in RAW that owns it, the profile it went to and a fingerprint of its
-// content. Another call with that id and the same content is a repeat: dropped and counted. With other content it is
+// An event id is claimed by the call in RAW that came first; the claim names the profile that it went to and has a
+// fingerprint of its content. Another call with that id and the same content is a repeat: dropped and counted. With other content it is
 // parked, and its dead letter says whose the id is. The call itself is no repeat and goes to the same partition again,
-// so a crash between the record and the log loses nothing.
+// so a crash between the claim and the log loses nothing.
 //
 // # Identity
 //
