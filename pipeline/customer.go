@@ -121,7 +121,7 @@ const batchPace = 7 * time.Millisecond
 // Subscriber reads partitions of the log for this chain.
 func (c *Customer) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(c.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Whole: true, Pace: batchPace, Log: c.config.Log,
+		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Whole: true, Volatile: true, Pace: batchPace, Log: c.config.Log,
 	})
 }
 

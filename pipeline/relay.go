@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +14,10 @@ import (
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
+
+// relayPace is the least time between the beginnings of two batches: nothing that leaves a partition, a mail or a wake-up,
+// is in such a hurry that it is worth a round of requests of its own.
+const relayPace = 50 * time.Millisecond
 
 // Relay publishes what leaves a partition: deliveries, wake-ups and dead letters of each commit, in order. It
 // repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence, the dead
@@ -35,7 +40,7 @@ func NewRelay(js jetstream.JetStream, log *slog.Logger) (*Relay, error) {
 
 // Subscriber reads the commits for the relay.
 func (r *Relay) Subscriber() *bus.Subscriber {
-	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Pace: batchPace, Log: r.log})
+	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Pace: relayPace, Log: r.log})
 }
 
 // Handle turns one commit into what leaves it: the Router's handler.

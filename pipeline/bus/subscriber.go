@@ -34,8 +34,9 @@ type SubscriberConfig struct {
 	Whole bool
 	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
 	Delete bool
-	// Volatile lets the broker forget what was acknowledged when it restarts: for readers that know what they have done,
-	// of a stream that holds little else than what is to be read. Others count on the consumer's lag.
+	// Volatile lets the broker forget what was acknowledged when it restarts: for readers that know what they have done, or
+	// whose stream holds little else than what is to be read. The lag of such a reader is unknown from then until it reads
+	// again.
 	Volatile bool
 	Log      *slog.Logger
 }
