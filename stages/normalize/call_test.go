@@ -200,7 +200,7 @@ func FuzzNormalize(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	split := newSeparator(vault.NewHasher([]byte("key")), "")
+	split := newSeparator(vault.NewHasher([]byte("key")), vault.Declared{}, "")
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		before := bytes.Clone(payload)
 		c, err := parse(event.Raw{Payload: payload, Accepted: at("2026-05-01T12:00:00Z")})

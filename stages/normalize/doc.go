@@ -33,4 +33,9 @@
 //
 // Traits and properties without their personal fields, for which keyed hashes stand in, and of the context
 // the campaign, locale, timezone and page path. Everything else of the context stays behind.
+//
+// Which fields are personal is known by their names: the default list of package vault and the installation's
+// personal_fields. With strict, that list is turned around: what is neither personal nor open (open_fields, and the fields
+// of Segment's ecommerce spec) stays behind, its name and members included, and is kept nowhere. What a field that was
+// declared open holds is the installation's word: nothing looks into texts.
 package normalize
