@@ -80,7 +80,7 @@ func own(forms *normal.Forms) []gojq.CompilerOption {
 			}
 			return v
 		}),
-		money("amount", normal.Amount), money("from_minor", normal.FromMinor),
+		money("amount", normal.Amount), money("from_minor", normal.FromMinor), gojq.WithFunction("sum", 0, 0, sum),
 		gojq.WithFunction("_short", 0, 0, short),
 		gojq.WithFunction("_minus", 2, 2, func(_ any, args []any) any { return minus(args[0], args[1]) }),
 		gojq.WithFunction("_times", 2, 2, func(_ any, args []any) any { return times(args[0], args[1]) }),
