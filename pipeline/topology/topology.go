@@ -198,6 +198,7 @@ func StreamConfigs(c Config) []jetstream.StreamConfig {
 	wake.AllowRollup = true
 	dead := base(DeadLetter, "what could not be used, with its reason", DeadLetter+".*")
 	dead.MaxAge, dead.MaxBytes = c.DeadLetterAge, c.DeadLetterBytes
+	dead.AllowMsgTTL = true // a letter that comes back keeps its first one's end
 	return []jetstream.StreamConfig{raw, events, commits, trails, outbox, wake, dead}
 }
 

@@ -5,7 +5,9 @@
 //
 // `accepted` is what ingest stamped, or the broker's timestamp. `occurred` is the call's timestamp, corrected
 // by Segment's rule where the request said when it was sent: accepted - (sentAt - timestamp). What claims to
-// have occurred after it was accepted occurred when it was accepted.
+// have occurred after it was accepted occurred when it was accepted; by more than max_future (24h) it is parked. What is
+// accepted more than max_late (7 days) after it occurred is historical, as an import is: it changes state at the time at
+// which it occurred, fires nothing and arms nothing in the past. What occurred before 1970 is parked.
 //
 // # Repeats
 //

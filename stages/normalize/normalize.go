@@ -129,7 +129,7 @@ func (s *Stage) park(m *message.Message, d bus.Delivery, p *prepared, err error)
 	call := p.raw.Payload
 	letter := pipeline.DeadLetter{
 		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: call, Subject: d.Subject, Position: d.Sequence, Index: p.index,
-		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt),
+		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt), KeepUntil: p.raw.KeepUntil,
 	}
 	if most := s.room() / 4 * 3; len(call) > most { // it is stored as base64
 		letter.Payload, letter.Error = call[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(call), most)
