@@ -99,7 +99,19 @@ func (d *DeadLetter) Message(cause *message.Message, stage string) (*message.Mes
 		return nil, fmt.Errorf("dead letter of %s %d: %w", d.Subject, d.Position, err)
 	}
 	id := "dead-" + d.Subject + "-" + strconv.FormatUint(d.Position, 10) + "-" + strconv.Itoa(d.Index)
-	return produce(cause, topology.Subject(topology.DeadLetter, stage), id, payload), nil
+	m := produce(cause, topology.Subject(topology.DeadLetter, stage), id, payload)
+	if left := d.left(); left != "" {
+		m.Metadata[jetstream.MsgTTLHeader] = left
+	}
+	return m, nil
+}
+
+// left is how long the broker keeps the letter, in its own words; empty: as long as any other.
+func (d *DeadLetter) left() string {
+	if d.KeepUntil.IsZero() {
+		return ""
+	}
+	return max(time.Until(d.KeepUntil).Truncate(time.Second), time.Second).String()
 }
 
 // produce makes a message that is confirmed together with the one that led to it.

@@ -57,7 +57,7 @@ type happened[T any] struct {
 
 func newWorld(ws *config.Workspace, chain *pipeline.Chain) *world {
 	return &world{
-		ws: ws, chain: chain, names: vault.NewNames(), start: event.At(Start()),
+		ws: ws, chain: chain, names: vault.NewNames(vault.Declared{}), start: event.At(Start()),
 		users: map[string]*customer{}, visitors: map[string]*customer{},
 	}
 }

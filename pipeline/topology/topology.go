@@ -201,6 +201,7 @@ func StreamConfigs(c Config) []jetstream.StreamConfig {
 	wake.AllowRollup = true
 	dead := base(DeadLetter, "what could not be used, with its reason", DeadLetter+".*")
 	dead.MaxAge, dead.MaxBytes = c.DeadLetterAge, c.DeadLetterBytes
+	dead.AllowMsgTTL = true // a letter that comes back keeps its first one's end
 	duplicates := base(Duplicates, "which call owns an event id", Duplicates)
 	duplicates.MaxAge = c.DuplicatesAge + c.DuplicatesAge/8 // it outlives each reader's index, which forgets by eighths
 	duplicates.AllowDirect = false                          // what a replica does not have yet would pass for forgotten

@@ -37,8 +37,8 @@ type Config struct {
 	JetStream  jetstream.JetStream
 	Partitions int
 	Hash       *vault.Hasher
-	// PhoneRegion is the country, in any spelling, of phone numbers without country code; empty: they stay as they are.
-	PhoneRegion string
+	// Settings are the installation's.
+	Settings Settings
 	// Throttle holds the chain back while the log's readers lag; nil: never.
 	Throttle *pipeline.Throttle
 	Metrics  prometheus.Registerer
@@ -64,7 +64,7 @@ func New(ctx context.Context, config Config) (*Stage, error) {
 		return nil, fmt.Errorf("normalize: look up stream %s: %w", topology.Raw, err)
 	}
 	s := &Stage{
-		config: config, stream: topology.Generation(raw.CachedInfo()), split: newSeparator(config.Hash, config.PhoneRegion),
+		config: config, stream: topology.Generation(raw.CachedInfo()), split: newSeparator(config.Hash, config.Settings.Declared(), config.Settings.PhoneRegion),
 		outcome: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attune_normalize_calls_total", Help: "Calls that were normalized, by outcome: event, repeated, or the reason for which they were parked.",
 		}, []string{"outcome"}),
@@ -152,7 +152,7 @@ func (s *Stage) park(m *message.Message, d bus.Delivery, p *prepared, err error)
 	call := p.raw.Payload
 	letter := pipeline.DeadLetter{
 		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: call, Subject: d.Subject, Position: d.Sequence, Index: p.index,
-		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt),
+		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt), KeepUntil: p.raw.KeepUntil,
 	}
 	if most := s.room() / 4 * 3; len(call) > most { // it is stored as base64
 		letter.Payload, letter.Error = call[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(call), most)

@@ -113,6 +113,9 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 			p := &calls[n]
 			p.raw, p.index, p.ordinal = raw, n, pipeline.RawOrdinal(d.Sequence, n)
 			if p.call, p.parked = parse(raw); p.parked == nil {
+				p.parked = p.call.bound(o.stage.config.Settings)
+			}
+			if p.parked == nil {
 				p.fresh = profileID(o.stage.stream, p.ordinal)
 				p.names = namesOf(&p.call, o.stage.split.hash)
 				p.key = claims.KeyOf(p.call.ID)
@@ -254,6 +257,9 @@ func rawsOf(d bus.Delivery) []event.Raw {
 	}
 	if t, err := time.Parse(time.RFC3339Nano, d.Header.Get(event.HeaderSentAt)); err == nil {
 		raw.SentAt = t
+	}
+	if t, err := time.Parse(time.RFC3339, d.Header.Get(event.HeaderKeepUntil)); err == nil {
+		raw.KeepUntil = t
 	}
 	if trace := d.Header.Get(event.HeaderTrace); event.IsTrace(trace) {
 		raw.Trace = trace
