@@ -1,9 +1,19 @@
 package normalize
 
-// UserKey is the key of topology.Identities under which a producer's user id has its profile.
+import (
+	"strings"
+
+	"attune/pipeline/normal"
+)
+
+// UserKey is the key of topology.Identities under which a producer's user id has its profile. An id that is an e-mail
+// address takes the normal form of one: in whatever case it is written, it is one customer's.
 func UserKey(hash interface {
 	Hash(kind, value string) string
 }, id string) string {
+	if strings.Contains(id, "@") {
+		id, _ = normal.Email(id)
+	}
 	return "u." + hash.Hash("user", id)
 }
 
