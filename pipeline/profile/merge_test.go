@@ -174,7 +174,7 @@ func again(t *rapid.T, p *profile.Profile) *profile.Profile {
 func TestMerge(t *testing.T) {
 	winner := &profile.Profile{
 		ID: "w", Now: 100, Applied: 7, Armed: 300, Definitions: 4,
-		Awaits: []profile.Await{{Loser: "l", Until: 900}, {Loser: "k", Until: 140}, {Loser: "n", Until: 800}},
+		Awaits:   []profile.Await{{Loser: "l", Until: 900}, {Loser: "k", Until: 140}, {Loser: "n", Until: 800}},
 		Segments: map[string]profile.Membership{"both": {In: true, Since: 50, Until: 400}, "mine": {In: true, Since: 60}, "soon": {Until: 500}},
 		Waits:    []profile.Wait{{Campaign: "cart", Key: "1", Due: 200, Cause: "old"}, {Campaign: "cart", Key: "2", Due: 210}},
 		Sends:    []profile.Send{{Decision: "d1", At: 10}, {Decision: "d3", At: 30}},

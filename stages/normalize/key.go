@@ -17,6 +17,9 @@ func UserKey(hash interface {
 	return "u." + hash.Hash("user", id)
 }
 
+// ProfileOf is the profile to which a value of such a key leads. It may have gone on in another one since.
+func ProfileOf(value []byte) string { return profileAt(string(value)) }
+
 // AnonymousKey is the same for an anonymous id.
 func AnonymousKey(hash interface {
 	Hash(kind, value string) string
