@@ -45,8 +45,12 @@ func (r *rig) whole(f *fate) (stop func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	load := accountChain
+	if r.load != nil {
+		load = r.load
+	}
 	config := pipeline.CustomerConfig{
-		JetStream: f.js, CachedProfiles: 5, FoldEvery: 5 * time.Millisecond, CommitBytes: 4 << 10, Log: log, Load: accountChain,
+		JetStream: f.js, CachedProfiles: 5, FoldEvery: 5 * time.Millisecond, CommitBytes: 4 << 10, Log: log, Load: load,
 		Readers: func(int) []string { return []string{"nobody"} }, // every commit stays, for the test to look at
 	}
 	config.FailAt(f.strike)
@@ -208,32 +212,18 @@ func (r *rig) compareHouseholds(people []*household) {
 	}
 	stated := map[string]int{}
 	of := map[string]map[string]bool{} // profiles by user
-	codec, err := pipeline.NewCommitCodec()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	for p := range mergingPartitions {
-		for _, m := range r.stored(topology.Commits, topology.Subject(topology.Commits, p)) {
-			commit, err := codec.Decode(m.Data)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			facts, err := codec.Facts(commit)
-			if err != nil {
-				r.t.Fatal(err)
-			}
-			for _, e := range facts.Events {
-				stated[e.Event.ID]++
-				if user := strings.TrimSuffix(e.Event.User, "-second"); user != "" {
-					id := e.Event.Profile
-					for profiles[id] != nil && profiles[id].Into != "" {
-						id = profiles[id].Into
-					}
-					if of[user] == nil {
-						of[user] = map[string]bool{}
-					}
-					of[user][id] = true
+	for _, facts := range r.facts() {
+		for _, e := range facts.Events {
+			stated[e.Event.ID]++
+			if user := strings.TrimSuffix(e.Event.User, "-second"); user != "" {
+				id := e.Event.Profile
+				for profiles[id] != nil && profiles[id].Into != "" {
+					id = profiles[id].Into
 				}
+				if of[user] == nil {
+					of[user] = map[string]bool{}
+				}
+				of[user][id] = true
 			}
 		}
 	}
