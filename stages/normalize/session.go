@@ -37,9 +37,14 @@ type prepared struct {
 	call    call
 	key     claims.Key // of its event id
 	names   names
-	fresh   string // id of a profile that it may be the first of
+	fresh   place // of a profile that it may be the first of
 	event   *event.Event
 	parked  error
+
+	ties   bool         // it is for the linker first
+	joins  []event.Join // what the linker made of it
+	winner string       // and the profile that it is about
+	bare   *event.Event // what tells the log of the joins where there is no event
 }
 
 // session owns one partition of RAW.
@@ -49,6 +54,7 @@ type session struct {
 	identities Bucket
 	claims     Claims
 	vault      Vault
+	linker     linker
 }
 
 func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err error) {
@@ -73,6 +79,7 @@ func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err erro
 		return nil, err
 	}
 	o.identities = ids
+	o.linker.key = "j." + s.stream + "." + strconv.Itoa(number)
 	fields, err := state.Open(conn, topology.Vault)
 	if err != nil {
 		return nil, err
@@ -104,6 +111,10 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	if err := o.stage.config.Throttle.Wait(ctx); err != nil {
 		return nil, err
 	}
+	o.linker.identities, o.linker.vault = o.identities, o.vault
+	if err := o.linker.recall(ctx); err != nil {
+		return nil, fmt.Errorf("normalize: %w", err)
+	}
 	values := make([]any, len(batch))
 	var all, open []*prepared
 	for i, d := range batch {
@@ -116,7 +127,8 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 				p.parked = p.call.bound(o.stage.config.Settings)
 			}
 			if p.parked == nil {
-				p.fresh = profileID(o.stage.stream, p.ordinal)
+				p.fresh = newPlace(profileID(o.stage.stream, p.ordinal), p.call.Accepted, p.ordinal)
+				p.ties = o.linker.pending[p.ordinal] != nil
 				p.names = namesOf(&p.call, o.stage.split.hash)
 				p.key = claims.KeyOf(p.call.ID)
 				all = append(all, p)
@@ -126,6 +138,11 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	}
 	failed := 0
 	for open = all; len(open) > 0; {
+		if p := open[0]; p.ties {
+			if err := o.linker.link(ctx, p, o.stage.ordinalOf(p.ordinal), all[0].ordinal); err != nil {
+				return nil, fmt.Errorf("normalize: %w", err)
+			}
+		}
 		settled, err := o.resolve(ctx, open)
 		if err != nil {
 			return nil, fmt.Errorf("normalize: %w", err)
@@ -170,17 +187,22 @@ func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, e
 	var news []claims.Claim
 	for ; settled < len(open); settled++ {
 		p := open[settled]
+		if p.ties {
+			break
+		}
 		if _, known := claimed[p.key]; known {
 			continue
 		}
 		profile, ok := p.call.Profile, true
 		if p.call.Type != event.Delivery {
+			found.ties, found.apart = false, p.apart()
 			profile, ok = found.resolve(p.call.Type, &p.names, p.fresh)
 		}
 		if !ok {
+			p.ties = found.ties
 			break
 		}
-		claim := claims.Claim{Key: p.key, Owner: o.owner(p), Profile: profile, Fingerprint: p.call.Fingerprint}
+		claim := claims.Claim{Key: p.key, Owner: o.stage.ordinalOf(p.ordinal), Profile: profile, Fingerprint: p.call.Fingerprint}
 		claimed[p.key] = claim
 		news = append(news, claim)
 	}
@@ -199,16 +221,11 @@ func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, e
 	return settled, nil
 }
 
-// owner names a call among all that ever came: its stream and its number there.
-func (o *session) owner(p *prepared) string {
-	return o.stage.stream + "/" + strconv.FormatUint(p.ordinal, 10)
-}
-
 // conclude makes a call an event, a repeat of the event that another call owns, or parks it when that call was another
 // one.
 func (o *session) conclude(p *prepared, first claims.Claim) {
 	c := &p.call
-	if first.Owner != o.owner(p) {
+	if first.Owner != o.stage.ordinalOf(p.ordinal) {
 		if c.Type != event.Delivery && first.Fingerprint != c.Fingerprint {
 			p.parked = pipeline.Park(ReasonReusedID, fmt.Errorf("messageId %q was another call's already, %s of RAW, which became an event of profile %s: "+
 				"give each call an id of its own, and the same one only to a repeat of the same call", short(c.ID), first.Owner, first.Profile))
