@@ -59,6 +59,7 @@ type Customer struct {
 	conn    *nats.Conn
 	commits *CommitCodec
 	metrics *customerMetrics
+	purger  *purger
 	poison  poison
 }
 
@@ -112,7 +113,9 @@ func NewCustomer(config CustomerConfig) (*Customer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Customer{config: config, conn: config.JetStream.Conn(), commits: commits, metrics: metrics}, nil
+	return &Customer{
+		config: config, conn: config.JetStream.Conn(), commits: commits, metrics: metrics, purger: &purger{js: config.JetStream},
+	}, nil
 }
 
 // batchPace is the least time between the beginnings of two batches of a partition: a commit costs the same for one
