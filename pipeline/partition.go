@@ -123,7 +123,8 @@ func (p *partition) Err() error { return errors.Join(p.broken, p.committer.faile
 // computed meanwhile.
 func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) error {
 	b := p.batch
-	p.batch = batch{}
+	// The next one will be about as large.
+	p.batch = batch{facts: make([]byte, 0, len(b.facts)), encoded: b.encoded}
 	if !b.changed { // repeats only: their position goes with the next commit
 		return p.committer.submit(ctx, unit{ack: ack})
 	}
