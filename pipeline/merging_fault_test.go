@@ -45,6 +45,7 @@ func (r *rig) whole(f *fate) (stop func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.t.Cleanup(normalizing.Close)
 	load := accountChain
 	if r.load != nil {
 		load = r.load
