@@ -9,8 +9,8 @@ import (
 	"attune/pipeline/event"
 )
 
-// fingerprint is the same for calls of the same content. White space and the order of an
-// object's fields don't count, nor do the moments at which it was sent and taken, which another attempt changes.
+// fingerprint is the same for calls of the same content. White space and the order of an object's fields don't count, nor
+// do the moments at which it was sent and taken, which another attempt changes.
 func (w *wire) fingerprint() uint64 {
 	var sum uint64
 	for i, v := range []event.Value{

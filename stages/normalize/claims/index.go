@@ -1,9 +1,6 @@
 package claims
 
-import (
-	"math/bits"
-	"time"
-)
+import "time"
 
 // place is where a claim lies in the log: the message's sequence and the claim's number in it. 0 is none.
 type place uint64
@@ -124,7 +121,7 @@ func (p *part) slot(k Key) *slot {
 
 func (p *part) grow() {
 	old := p.slots
-	p.slots = make([]slot, 1<<bits.Len(uint(max(2*len(old), 8)-1)))
+	p.slots = make([]slot, max(2*len(old), 8))
 	for _, s := range old {
 		if s.place != 0 {
 			*p.slot(s.key) = s
