@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -38,6 +39,8 @@ type Commit struct {
 	Hash []byte `cbor:"12,keyasint,omitempty"`
 	// After is the position of the commit before this one.
 	After uint64 `cbor:"13,keyasint,omitempty"`
+	// Leaving are records for other logs, in order: encoded events without a source.
+	Leaving [][]byte `cbor:"14,keyasint,omitempty"`
 }
 
 // WakeUp asks for a profile to be looked at again at an instant. It is a hint: what is owed by then is run
@@ -62,6 +65,9 @@ type DeadLetter struct {
 	// Entrance is where the payload came in that no mapping could use; empty: the payload is a call, or what its
 	// stage reads.
 	Entrance string `cbor:"9,keyasint,omitempty" json:"entrance,omitempty"`
+	// KeepUntil is when it is deleted, where it was one before and was tried again: that must not lengthen how long a
+	// person's call is kept. Zero: at the stream's age.
+	KeepUntil time.Time `cbor:"-" json:"keep_until,omitzero"`
 }
 
 // ProfileState is an encoded profile.
@@ -116,7 +122,7 @@ const (
 	factSegment   protowire.Number = 4 // one each
 	factChanges   protowire.Number = 5 // CBOR
 	factDecisions protowire.Number = 6 // CBOR
-	// 7 are merges.
+	factMerges    protowire.Number = 7 // CBOR
 	// factPropensity is one each: the name, after the eight bytes of the value and those of the confidence.
 	factPropensity protowire.Number = 8
 )
@@ -141,7 +147,7 @@ func (c *CommitCodec) AppendFacts(buf, record []byte, f *Facts) ([]byte, error) 
 		field protowire.Number
 		some  bool
 		all   any
-	}{{factChanges, len(f.Changes) > 0, f.Changes}, {factDecisions, len(f.Decisions) > 0, f.Decisions}} {
+	}{{factChanges, len(f.Changes) > 0, f.Changes}, {factDecisions, len(f.Decisions) > 0, f.Decisions}, {factMerges, len(f.Merges) > 0, f.Merges}} {
 		if !part.some {
 			continue
 		}
@@ -201,6 +207,9 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 		case factDecisions:
 			decisions, _ := protowire.ConsumeBytes(value)
 			err = c.dec.Unmarshal(decisions, &f.Decisions)
+		case factMerges:
+			merges, _ := protowire.ConsumeBytes(value)
+			err = c.dec.Unmarshal(merges, &f.Merges)
 		}
 		if err != nil {
 			return f, fmt.Errorf("decode facts of position %d: %w", r.Position, err)
@@ -226,6 +235,7 @@ func (c *CommitCodec) Facts(commit *Commit) (Facts, error) {
 		all.Events = append(all.Events, f.Events...)
 		all.Changes = append(all.Changes, f.Changes...)
 		all.Decisions = append(all.Decisions, f.Decisions...)
+		all.Merges = append(all.Merges, f.Merges...)
 	}
 	return all, nil
 }

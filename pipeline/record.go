@@ -14,11 +14,12 @@ import (
 // record is one delivery of the log, decoded.
 type record struct {
 	event event.Event
-	err   error // it could not be decoded
+	entry *entry // its profile; nil: it has none
+	err   error  // it could not be decoded
 }
 
 // handle applies one record. What it can't use goes to the dead letters; an error stops the partition.
-func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error {
+func (p *partition) handle(ctx context.Context, d bus.Delivery, r *record) error {
 	if d.Sequence <= p.position {
 		return nil // handed over again after a Nack of a later step
 	}
@@ -42,7 +43,10 @@ func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error 
 		if err := p.c.poison.of(p.number, d.Sequence); err != nil {
 			p.park(d, "failed", err)
 			outcome = "parked"
-		} else if err := p.apply(d, e); err != nil {
+			if err := p.joins(d, r); err != nil {
+				return err
+			}
+		} else if err := p.apply(d, r); err != nil {
 			p.c.poison.add(p.number, d.Sequence, err)
 			p.broken = err // the profile is half changed: claim the partition again and park this record
 			return err
@@ -76,11 +80,8 @@ func (p *partition) control(ctx context.Context, record *event.ControlRecord) er
 	return nil
 }
 
-func (p *partition) apply(d bus.Delivery, e *event.Event) error {
-	entry := p.cache.get(e.Profile)
-	if entry == nil {
-		return fmt.Errorf("profile %s was not loaded", e.Profile)
-	}
+func (p *partition) apply(d bus.Delivery, r *record) error {
+	e, entry := &r.event, r.entry
 	if d.Sequence <= entry.profile.Applied {
 		return nil // the second belt: already applied
 	}
@@ -95,10 +96,33 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 	if entry.profile.Applied != d.Sequence {
 		return nil // a wake-up of a profile that is gone
 	}
+	return p.take(d, e, entry, &result)
+}
+
+// joins applies what is left of a record whose step fails.
+func (p *partition) joins(d bus.Delivery, r *record) error {
+	e, entry := &r.event, r.entry
+	if len(e.Joins) == 0 || d.Sequence <= entry.profile.Applied {
+		return nil
+	}
+	result := p.chain.Joins(entry.profile, e, d.Sequence)
+	return p.take(d, e, entry, &result)
+}
+
+// take takes what a record led to into the batch.
+func (p *partition) take(d bus.Delivery, e *event.Event, entry *entry, result *Result) error {
 	if err := p.state(d, &result.Facts); err != nil {
 		return err
 	}
 	b := &p.batch
+	for i := range result.Leaving {
+		data, err := result.Leaving[i].Encode()
+		if err != nil {
+			return err
+		}
+		b.leaving = append(b.leaving, data)
+		b.size += len(data)
+	}
 	b.decisions = append(b.decisions, result.Facts.Decisions...)
 	b.deliveries = append(b.deliveries, result.Deliveries...)
 	b.size += 64 // a wake-up's
@@ -114,7 +138,7 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 	if !entry.inBatch {
 		entry.inBatch = true
 		b.dirty = append(b.dirty, entry)
-		b.size += entry.size + 512
+		b.size += len(entry.packed) + 512
 	}
 	b.changed = true
 	return nil

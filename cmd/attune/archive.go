@@ -23,11 +23,17 @@ type archive struct {
 	say *progress
 }
 
+// customerOf is whose a row of customersEvents is: those of a merged profile are the one's that it went on in.
+const (
+	customerOf      = `if(current_id = '', events.profile_id, current_id)`
+	customersEvents = `events LEFT JOIN merged_profiles USING (profile_id)`
+)
+
 // orderDays reads on which days, UTC, each customer bought, and for how much: what profiles keep of orders, and what
 // scores are made from. A day's refunds are not taken off.
 func (a *archive) orderDays(ctx context.Context) (log []fit.Purchase, err error) {
-	const query = `SELECT profile_id, toInt32(floor(toUnixTimestamp64Milli(occurred) / 86400000)) AS day, toString(sum(greatest(revenue, 0)))
-		FROM events WHERE event = 'Order Completed' AND type = 'track' GROUP BY profile_id, day ORDER BY profile_id, day`
+	const query = `SELECT ` + customerOf + ` AS customer, toInt32(floor(toUnixTimestamp64Milli(occurred) / 86400000)) AS day, toString(sum(greatest(revenue, 0)))
+		FROM ` + customersEvents + ` WHERE event = 'Order Completed' AND type = 'track' GROUP BY customer, day ORDER BY customer, day`
 	err = a.rows(ctx, query, func(r *rowReader) error {
 		p := fit.Purchase{Customer: r.text(), Day: r.int32()}
 		amount := r.text()
@@ -63,9 +69,9 @@ const mostEvents = 2_000_000
 
 // customers reads events, customer by customer and in the order in which they occurred; of one customer in so many.
 func (a *archive) customers(ctx context.Context, e extent, oneIn uint64, take func(*event.Event)) error {
-	query := fmt.Sprintf(`SELECT profile_id, toString(type), toString(event), toUnixTimestamp64Milli(occurred),
-		if(notEmpty(properties_raw), properties_raw, toString(properties)) FROM events
-		WHERE type != 'delivery' AND cityHash64(profile_id) %% %d = 0 ORDER BY profile_id, occurred, partition, sequence`, oneIn)
+	query := fmt.Sprintf(`SELECT `+customerOf+` AS customer, toString(type), toString(event), toUnixTimestamp64Milli(occurred),
+		if(notEmpty(properties_raw), properties_raw, toString(properties)) FROM `+customersEvents+`
+		WHERE type != 'delivery' AND cityHash64(customer) %% %d = 0 ORDER BY customer, occurred, partition, sequence`, oneIn)
 	n := uint64(0)
 	return a.rows(ctx, query, func(r *rowReader) error {
 		var one event.Event
@@ -87,14 +93,14 @@ const mostOrders = 500_000
 
 // orders reads what was bought together.
 func (a *archive) orders(ctx context.Context) ([]recommend.Order, error) {
-	return a.baskets(ctx, fmt.Sprintf(`SELECT profile_id, toUnixTimestamp64Milli(occurred), if(notEmpty(properties_raw), properties_raw, toString(properties))
-		FROM events WHERE event = 'Order Completed' AND type = 'track' ORDER BY occurred DESC, partition, sequence LIMIT %d`, mostOrders))
+	return a.baskets(ctx, fmt.Sprintf(`SELECT `+customerOf+`, toUnixTimestamp64Milli(occurred), if(notEmpty(properties_raw), properties_raw, toString(properties))
+		FROM `+customersEvents+` WHERE event = 'Order Completed' AND type = 'track' ORDER BY occurred DESC, partition, sequence LIMIT %d`, mostOrders))
 }
 
 // views reads how each product was described last by those who looked at it or put it into the cart.
 func (a *archive) views(ctx context.Context) ([]recommend.Order, error) {
-	return a.baskets(ctx, fmt.Sprintf(`SELECT profile_id, toUnixTimestamp64Milli(occurred), if(notEmpty(properties_raw), properties_raw, toString(properties))
-		FROM events WHERE event IN ('Product Viewed', 'Product Added') AND type = 'track' AND notEmpty(properties.product_id)
+	return a.baskets(ctx, fmt.Sprintf(`SELECT `+customerOf+`, toUnixTimestamp64Milli(occurred), if(notEmpty(properties_raw), properties_raw, toString(properties))
+		FROM `+customersEvents+` WHERE event IN ('Product Viewed', 'Product Added') AND type = 'track' AND notEmpty(properties.product_id)
 		ORDER BY occurred DESC, partition, sequence LIMIT 1 BY properties.product_id LIMIT %d`, 10*recommend.MaxItems))
 }
 

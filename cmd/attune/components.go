@@ -183,11 +183,12 @@ func (w *worker) wireNormalize(ctx context.Context, owner bus.Owner, _ *definiti
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	stage, err := normalize.New(ctx, normalize.Config{
-		JetStream: c.js, Partitions: c.partitions, Hash: hash, PhoneRegion: c.config.Normalize.PhoneRegion, Throttle: throttle, Metrics: c.metrics, Log: c.log,
+		JetStream: c.js, Partitions: c.partitions, Hash: hash, Settings: c.config.Normalize, Throttle: throttle, Metrics: c.metrics, Log: c.log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	w.closers = append(w.closers, stage.Close)
 	raw := stage.Subscriber().OwnedBy(owner)
 	var handlers []handler
 	for p := range c.partitions {
@@ -311,7 +312,7 @@ func (w *worker) wireSink(ctx context.Context, owner bus.Owner, definitions *def
 		return nil, err
 	}
 	w.audit = &auditJob{
-		auditor: auditor{dsn: dsn, store: definitions.store, settings: c.config.Audit}, every: c.config.Audit.Every,
+		auditor: auditor{dsn: dsn, store: definitions.store, settings: c.config.Audit, declared: c.config.Normalize.OpenFields}, every: c.config.Audit.Every,
 		sink: w.clickhouse, owner: owner, metrics: metrics, log: c.log,
 	}
 	return nil, nil

@@ -57,7 +57,7 @@ type happened[T any] struct {
 
 func newWorld(ws *config.Workspace, chain *pipeline.Chain) *world {
 	return &world{
-		ws: ws, chain: chain, names: vault.NewNames(), start: event.At(Start()),
+		ws: ws, chain: chain, names: vault.NewNames(vault.Declared{}), start: event.At(Start()),
 		users: map[string]*customer{}, visitors: map[string]*customer{},
 	}
 }
@@ -88,10 +88,10 @@ func (w *world) advance(to event.Instant) error {
 
 // call is one call at an instant.
 func (w *world) call(kind event.Type, name string, who Who, at event.Instant, properties, traits map[string]any) error {
-	c := w.identify(who)
+	c, joins := w.identify(who)
 	e := &event.Event{
 		ID: fmt.Sprintf("call-%d", w.position+1), Type: kind, Name: name, Profile: c.profile.ID, User: who.User,
-		Occurred: at, Accepted: at, Historical: who.Historical, Consent: who.Consent,
+		Occurred: at, Accepted: at, Historical: who.Historical, Consent: who.Consent, Joins: joins,
 	}
 	if who.Occurred != nil {
 		e.Occurred = w.start.Add(*who.Occurred)
@@ -118,8 +118,55 @@ func (w *world) call(kind event.Type, name string, who Who, at event.Instant, pr
 }
 
 // identify finds the customer by the rules of production: a user id belongs to one for good, an anonymous id to
-// whom it was seen with last, and a new user takes over the visitor it came with.
-func (w *world) identify(who Who) *customer {
+// whom it was seen with last, a new user takes over the visitor it came with, and a known user and a visitor become one,
+// in the older profile.
+func (w *world) identify(who Who) (c *customer, joins []event.Join) {
+	c = w.find(who)
+	if visitor := w.visitors[who.Anonymous]; who.User != "" && visitor != nil && visitor != c && w.users[visitor.name] != visitor {
+		if slices.Index(w.customers, visitor) < slices.Index(w.customers, c) {
+			c, visitor = visitor, c
+		}
+		joins = append(joins, event.Join{Loser: visitor.profile.ID})
+		w.become(visitor, c)
+	}
+	if who.User != "" {
+		c.name = who.User
+		w.users[who.User] = c
+	}
+	if who.Anonymous != "" {
+		w.visitors[who.Anonymous] = c
+	}
+	return c, joins
+}
+
+// become lets all that one customer is known by lead to another one; what they did follows through the log.
+func (w *world) become(loser, winner *customer) {
+	for _, ids := range []map[string]*customer{w.users, w.visitors} {
+		for id, c := range ids {
+			if c == loser {
+				ids[id] = winner
+			}
+		}
+	}
+	for field, v := range loser.personal {
+		if _, known := winner.personal[field]; !known {
+			winner.personal[field] = v
+		}
+	}
+	for i := range w.deliveries {
+		if w.deliveries[i].who == loser {
+			w.deliveries[i].who = winner
+		}
+	}
+	for i := range w.decisions {
+		if w.decisions[i].who == loser {
+			w.decisions[i].who = winner
+		}
+	}
+}
+
+// find is the customer whom the ids lead to, a new one where they lead to nobody.
+func (w *world) find(who Who) *customer {
 	c := w.users[who.User]
 	if who.User == "" {
 		c = w.visitors[who.Anonymous]
@@ -133,13 +180,6 @@ func (w *world) identify(who Who) *customer {
 		c = &customer{personal: map[string]any{}, profile: profile.New(fmt.Sprintf("p%d", len(w.customers)+1))}
 		c.name = who.Anonymous
 		w.customers = append(w.customers, c)
-	}
-	if who.User != "" {
-		c.name = who.User
-		w.users[who.User] = c
-	}
-	if who.Anonymous != "" {
-		w.visitors[who.Anonymous] = c
 	}
 	return c
 }
@@ -175,6 +215,16 @@ func (w *world) apply(c *customer, e *event.Event) error {
 	}
 	for _, d := range result.Facts.Decisions {
 		w.decisions = append(w.decisions, happened[pipeline.Decision]{c, d})
+	}
+	for i := range result.Leaving { // at once: a scenario has no way between two logs
+		sent := &result.Leaving[i]
+		for _, to := range w.customers {
+			if to.profile.ID == sent.Profile {
+				if err := w.apply(to, sent); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return nil
 }

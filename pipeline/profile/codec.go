@@ -15,8 +15,11 @@ import (
 // it doesn't know, and finds none where an older writer knew none. A field's number is never given to another.
 
 // Encode writes the profile: the same profile gives the same bytes, everywhere and always.
-func Encode(p *Profile) []byte {
-	b := appendText(make([]byte, 0, 1024), 1, p.ID)
+func Encode(p *Profile) []byte { return Append(make([]byte, 0, 1024), p) }
+
+// Append writes the profile after what is in b.
+func Append(b []byte, p *Profile) []byte {
+	b = appendText(b, 1, p.ID)
 	b = appendInt(b, 2, p.Now)
 	b = appendUint(b, 3, p.Applied)
 	b = appendInt(b, 4, p.First)
@@ -68,6 +71,13 @@ func Encode(p *Profile) []byte {
 		b = appendEntry(b, 40, appendKept(inner[:0], id, p.Kept[id]))
 	}
 	b = appendInt(b, 41, p.SegmentsDue)
+	b = appendText(b, 50, p.Into)
+	for i := range p.Awaits {
+		b = appendEntry(b, 51, appendAwait(inner[:0], &p.Awaits[i]))
+	}
+	for i := range p.Merged {
+		b = appendEntry(b, 52, appendMerged(inner[:0], &p.Merged[i]))
+	}
 	b = appendBytes(b, 60, appendPropensities(inner[:0], &p.Propensities))
 	return appendBytes(b, 61, appendViewed(inner[:0], p.Bought))
 }
@@ -187,7 +197,7 @@ func appendWait(b []byte, w *Wait) []byte {
 	b = appendBytes(b, 6, w.Properties)
 	b = appendText(b, 7, w.Name)
 	b = appendInt(b, 8, w.Occurred)
-	return appendText(b, 9, w.Trace)
+	return appendBool(appendText(b, 9, w.Trace), 50, w.Held)
 }
 
 // appendTimes writes a window's times: the first whole, the others by their distance.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
+	"attune/stages/normalize/claims"
 )
 
 // kill cuts a worker's connection at one of its steps: before it, after it, or in the middle of its writes.
@@ -78,9 +80,31 @@ func (b killedBucket) Put(ctx context.Context, writes []state.Write) (revisions 
 	return revisions, conflicts, err
 }
 
+type killedClaims struct {
+	Claims
+	kill *kill
+}
+
+func (c killedClaims) Find(ctx context.Context, keys []claims.Key) (found map[claims.Key]claims.Claim, err error) {
+	c.kill.gate()
+	c.kill.read(len(keys))
+	err = c.kill.step(func() error { found, err = c.Claims.Find(ctx, keys); return err }, nothing)
+	return found, err
+}
+
+func (c killedClaims) Claim(ctx context.Context, news []claims.Claim) (owners map[claims.Key]claims.Claim, err error) {
+	err = c.kill.step(func() error { owners, err = c.Claims.Claim(ctx, news); return err },
+		func() error { _, err := c.Claims.Claim(ctx, news[:(len(news)+1)/2]); return err })
+	return owners, err
+}
+
 type killedVault struct {
 	Vault
 	kill *kill
+}
+
+func (v killedVault) Move(ctx context.Context, from, to string) error {
+	return v.kill.step(func() error { return v.Vault.Move(ctx, from, to) }, nothing)
 }
 
 func (v killedVault) Merge(ctx context.Context, updates map[string]map[string]vault.Field) error {
@@ -102,8 +126,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 	b := newBench(t)
 	const calls = `
 		1 track a=x
-		2 identify u=anna a=x email=anna@shop.example
-		3 track a=y
+		2 identify u=anna a=x
+		3 identify a=y email=anna@shop.example
 		4 track u=anna a=y
 		5 track a=y
 		1 track a=x
@@ -130,6 +154,17 @@ func TestCrashAtEveryStep(t *testing.T) {
 			profiles := b.profiles()
 			if got := shape(profiles, prefix, ids(first+"\n"+calls)...); got != want {
 				t.Fatalf("killed %s step %d: profiles %s, want %s", when, step, got, want)
+			}
+			var joins []string
+			for _, e := range b.log() {
+				for _, j := range e.Joins {
+					if strings.HasPrefix(e.ID, prefix) {
+						joins = append(joins, fmt.Sprint(e.ID, " ", j.Loser == profiles[prefix+"3"] && e.Profile == profiles[prefix+"4"]))
+					}
+				}
+			}
+			if diff := cmp.Diff([]string{prefix + "4 true"}, joins); diff != "" {
+				t.Fatalf("killed %s step %d: joins (-want +got):\n%s", when, step, diff)
 			}
 			got := map[string]string{"anna": b.vault(profiles[prefix+"2"])["email"], "ben": b.vault(profiles[prefix+"6"])["email"]}
 			if diff := cmp.Diff(map[string]string{"anna": `"anna@shop.example"`, "ben": `"ben@shop.example"`}, got); diff != "" {
@@ -170,6 +205,7 @@ func (b *bench) runUntilKilled(t *testing.T, when string, step int, calls []stri
 		close(reached)
 		<-opened
 	})}
+	defer worker.stage.Close()
 	subscriber := bus.NewSubscriber(js, bus.SubscriberConfig{
 		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Delete: true, Log: log,
 		Open: func(ctx context.Context, topic string) (bus.Session, error) {
@@ -178,7 +214,7 @@ func (b *bench) runUntilKilled(t *testing.T, when string, step int, calls []stri
 				return nil, err
 			}
 			o := opened.(*session)
-			o.identities, o.duplicates, o.vault = killedBucket{o.identities, k}, killedBucket{o.duplicates, k}, killedVault{o.vault, k}
+			o.identities, o.claims, o.vault = killedBucket{o.identities, k}, killedClaims{o.claims, k}, killedVault{o.vault, k}
 			return o, nil
 		},
 	})

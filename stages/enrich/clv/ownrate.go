@@ -3,7 +3,7 @@ package clv
 import (
 	"gonum.org/v1/gonum/mathext"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 // WithOwnRate draws a model's forecasts to what follows from each customer's own rate so far: with the probability Share
