@@ -52,7 +52,7 @@ func (a *auditCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	report, err := (&auditor{dsn: dsn, store: store, settings: c.Audit}).report(ctx, time.Now())
+	report, err := (&auditor{dsn: dsn, store: store, settings: c.Audit, declared: c.Normalize.OpenFields}).report(ctx, time.Now())
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)
 	}

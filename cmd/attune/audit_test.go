@@ -243,6 +243,9 @@ func TestAudit(t *testing.T) {
 				shifted[i] = p
 			}
 			a := audit(t)
+			if faulty {
+				a.declared = []string{"shoe_size"}
+			}
 			a.apply(t, files, trained(t, shifted, until+offset))
 			a.facts(t, log, days, faulty)
 			report, err := a.report(t.Context(), auditedNow)

@@ -35,6 +35,7 @@ type auditor struct {
 	dsn      string // of clickhouse.Query
 	store    *control.Store
 	settings config.Audit
+	declared []string // fields that the installation lets pass
 
 	now   time.Time
 	found []clickhouse.Reading
@@ -157,7 +158,7 @@ func (a *auditor) definitions(ctx context.Context) error {
 	if err := a.campaigns(ctx, workspace); err != nil {
 		return err
 	}
-	unused, err := workspace.Unused()
+	unused, err := workspace.Unused(a.declared...)
 	if err != nil {
 		return err
 	}
