@@ -95,7 +95,7 @@ func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chai
 			return nil, err
 		}
 	}
-	compiler, err := compiler()
+	compiler, err := ws.compiler()
 	if err != nil {
 		return nil, err
 	}

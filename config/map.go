@@ -31,7 +31,7 @@ func (ws *Workspace) RuleBytes() (int, error) {
 // Map writes what feeds what, a line each: the events, traits and scores that segments and campaigns ask for, and the
 // segments that other segments and campaigns ask for. The workspace must have no problems.
 func (ws *Workspace) Map(w io.Writer) error {
-	compiler, err := compiler()
+	compiler, err := ws.compiler()
 	if err != nil {
 		return err
 	}

@@ -14,12 +14,15 @@ type index struct {
 	totals   map[string]*thresholds
 	numbers  [numberKinds]*thresholds
 	moments  [momentKinds][]int32
+	words    [wordKinds][]int32
+	acts     []int32 // the customer's acts change what they look at
+	zoned    []int32 // they look at the time zone
 	consents map[string][]int32
 	segments map[string][]int32
 }
 
 const (
-	numberKinds = netRevenue + 1
+	numberKinds = recency + 1
 	momentKinds = scoredAt + 1
 )
 
@@ -54,6 +57,7 @@ func (x *index) add(id int32, a *atom) {
 			zone := x.trait(zoneTrait)
 			zone.unclear = append(zone.unclear, id)
 			x.allTrait = append(x.allTrait, id)
+			x.zoned = append(x.zoned, id)
 		}
 	}
 	switch a.kind {
@@ -65,11 +69,21 @@ func (x *index) add(id int32, a *atom) {
 		x.segments[a.name] = append(x.segments[a.name], id)
 	case traitPasses:
 		x.addTrait(id, a)
+	case worded:
+		if a.words.kind < wordKinds {
+			x.words[a.words.kind] = append(x.words[a.words.kind], id)
+		} else {
+			x.acts = append(x.acts, id)
+		}
+	case confident, inCart:
+		x.acts = append(x.acts, id)
 	case elapsed, remaining, dated:
 		switch a.moment.kind {
 		case traitMoment:
 			x.addUnclear(id, a.moment.name)
 		case lastOf, firstOf:
+		case cartChanged:
+			x.acts = append(x.acts, id)
 		default:
 			x.moments[a.moment.kind] = append(x.moments[a.moment.kind], id)
 		}
@@ -100,12 +114,21 @@ func (x *index) addNumbers(id int32, a *atom) {
 		}
 		return x.numbers[n.kind]
 	}
+	numbers := []*number{&a.left, &a.right}
 	if a.right.kind == fixed {
-		of(&a.left).add(id, a.right.fixed)
-		return
+		numbers = numbers[:1]
 	}
-	for _, n := range []*number{&a.left, &a.right} {
-		if list := of(n); !slices.Contains(list.others, id) {
+	for _, n := range numbers {
+		if n.kind == sendHour {
+			x.zoned = append(x.zoned, id)
+		}
+		if n.kind.behavioural() {
+			if last := len(x.acts) - 1; last < 0 || x.acts[last] != id {
+				x.acts = append(x.acts, id)
+			}
+		} else if a.right.kind == fixed {
+			of(n).add(id, a.right.fixed)
+		} else if list := of(n); !slices.Contains(list.others, id) {
 			list.others = append(list.others, id)
 		}
 	}

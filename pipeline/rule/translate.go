@@ -26,6 +26,7 @@ type translator struct {
 	fields map[string]bool
 	reads  Reads
 	calls  map[string]string
+	tiers  []string // the workspace's; empty: not known here
 }
 
 func newTranslator(text string, tree *ast.AST, o options) *translator {
@@ -154,7 +155,7 @@ func (t *translator) call(e ast.Expr, call ast.CallExpr, depth int) *node {
 	switch name {
 	case operators.In:
 		return t.spoken(e, t.membership(e, args))
-	case "did", "ever", "consent", "has_trait", "has_property", "in_segment", "in_percent", "sequence", "followed", "not_followed":
+	case "did", "ever", "consent", "has_trait", "has_property", "in_segment", "in_percent", "in_cart", "sequence", "followed", "not_followed":
 		return t.spoken(e, t.predicate(e, call))
 	}
 	if t.calls[name] == "" {
@@ -200,6 +201,11 @@ func (t *translator) predicate(e ast.Expr, call ast.CallExpr) *node {
 	case "has_property":
 		if path, ok := t.word1(e, call, "a property's name"); ok && t.needEvent(e, "property:"+path) {
 			return ask(&atom{kind: triggerHas, name: path, test: test{op: present}})
+		}
+	case "in_cart":
+		if product, ok := t.word1(e, call, "a product's id"); ok {
+			t.fields["customer.cart"] = true
+			return ask(&atom{kind: inCart, name: product})
 		}
 	case "in_segment":
 		return t.inSegment(e, call)

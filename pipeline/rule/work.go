@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"math"
 	"math/bits"
 
 	"attune/pipeline/event"
@@ -86,6 +87,21 @@ func (w *Work) Note(e *event.Event, before *profile.Before) {
 		}
 		if t := x.totals[e.CountName()]; t != nil {
 			w.noteTotal(t, float64(before.Count), float64(p.Count(e.CountName())))
+		}
+	}
+	if e != nil && (e.Type == event.Track || e.Type == event.Page || e.Type == event.Screen) {
+		w.uncertain(x.acts)
+	}
+	if len(x.zoned) > 0 && p.Zone.Name != before.Profile.Zone.Name {
+		w.uncertain(x.zoned)
+	}
+	for kind, atoms := range x.words {
+		if len(atoms) > 0 {
+			of := words{kind: wordKind(kind)}
+			was, wasUntil := of.get(&w.before)
+			if is, until := of.get(&w.view); is != was || shorter(wasUntil, until) {
+				w.compare(atoms)
+			}
 		}
 	}
 	for kind, t := range x.numbers {
@@ -197,13 +213,13 @@ func (w *Work) noteTotal(t *thresholds, was, is float64) {
 
 func (w *Work) noteNumber(kind numberKind, t *thresholds) {
 	n := number{kind: kind}
-	was, wasUntil := n.get(w.before.p, w.view.now)
-	is, until := n.get(w.view.p, w.view.now)
+	was, wasUntil := n.get(&w.before)
+	is, until := n.get(&w.view)
 	switch {
-	case shorter(wasUntil, until):
+	case shorter(wasUntil, until), math.IsNaN(was) != math.IsNaN(is):
 		w.compare(t.atoms)
 		w.compare(t.others)
-	case was != is:
+	case was != is && !math.IsNaN(was):
 		w.compare(t.between(was, is))
 		w.compare(t.others)
 	}

@@ -62,6 +62,8 @@ func drawHistory(t *rapid.T, zone string) []event.Event {
 				`{"plan":"pro"}`, `{"plan":"free","level":2}`, `{"plan":3,"level":5,"tags":["vip","x"]}`, `{"plan":null,"level":"4"}`, fmt.Sprintf(`{"joined":%q}`, joined),
 				`{"address":{"city":"London"}}`, `{"address":{"city":"Rome"},"tags":[]}`, fmt.Sprintf(`{"timezone":%q}`, zone), `{"timezone":"nowhere"}`, fmt.Sprintf(`{"timezone":%q}`, zone),
 			}).Draw(t, "traits"))
+		case 2:
+			e.Context = event.Object(fmt.Sprintf(`{"timezone":%q}`, zone))
 		case 1:
 			e.Consent = map[string]bool{"email": rapid.Bool().Draw(t, "consent")}
 		}
@@ -75,7 +77,7 @@ func drawHistory(t *rapid.T, zone string) []event.Event {
 
 // boundaries are all instants at which any answer may change by itself, each with the millisecond before and after it.
 func (w *world) boundaries(from, to event.Instant) []event.Instant {
-	spans := []event.Instant{0, 30, 60, 90, 180, 720, 1440, 2880}
+	spans := []event.Instant{0, 30, 60, 90, 180, 720, 1440, 2880, 4320}
 	at := map[event.Instant]bool{}
 	add := func(b event.Instant) {
 		for d := event.Instant(-1); d <= 1; d++ {
@@ -105,9 +107,12 @@ func (w *world) boundaries(from, to event.Instant) []event.Instant {
 	zone := w.location()
 	step := 15 * minute
 	for t := from - from%step; t < to; t += step {
-		if date(t, zone) != date(t-1, zone) {
+		if date(t, zone) != date(t-1, zone) || offset(t, zone) != offset(t-1, zone) {
 			add(t)
 		}
+	}
+	for _, t := range w.fades(from, to) {
+		add(t)
 	}
 	add(from + 1)
 	add(to - 1)
@@ -216,4 +221,9 @@ func (w *world) describe(ids []string) string {
 		s += fmt.Sprintf("%s %s %s occurred %s %s%s%v\n", e.Accepted, e.Type, e.Name, e.Occurred, e.Properties, e.Traits, e.Consent)
 	}
 	return s
+}
+
+func offset(t event.Instant, zone *time.Location) int {
+	_, seconds := t.Time().In(zone).Zone()
+	return seconds
 }
