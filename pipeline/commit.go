@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"attune/pipeline/event"
+	"attune/pipeline/profile"
 )
 
 // Commit is everything that one batch of a partition's records led to, in one message of COMMITS.<p>: it is
@@ -115,6 +116,8 @@ const (
 	factSegment   protowire.Number = 4 // one each
 	factChanges   protowire.Number = 5 // CBOR
 	factDecisions protowire.Number = 6 // CBOR
+	// factPropensity is one each: the name, after the eight bytes of the value and those of the confidence.
+	factPropensity protowire.Number = 7
 )
 
 // AppendFacts encodes what one record of the log stated after what is in buf; nothing stated adds nothing.
@@ -126,6 +129,11 @@ func (c *CommitCodec) AppendFacts(buf, record []byte, f *Facts) ([]byte, error) 
 		buf = protowire.AppendFixed64(protowire.AppendTag(buf, factAlive, protowire.Fixed64Type), math.Float64bits(e.Alive))
 		for _, segment := range e.Segments {
 			buf = protowire.AppendString(protowire.AppendTag(buf, factSegment, protowire.BytesType), segment)
+		}
+		for _, s := range e.Propensities {
+			buf = protowire.AppendVarint(protowire.AppendTag(buf, factPropensity, protowire.BytesType), uint64(16+len(s.Name)))
+			buf = protowire.AppendFixed64(protowire.AppendFixed64(buf, math.Float64bits(s.Value)), math.Float64bits(s.Confidence))
+			buf = append(buf, s.Name...)
 		}
 	}
 	for _, part := range []struct {
@@ -176,6 +184,16 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 		case factSegment:
 			segment, _ := protowire.ConsumeString(value)
 			e.Segments = append(e.Segments, segment)
+		case factPropensity:
+			score, _ := protowire.ConsumeBytes(value)
+			if len(score) < 16 {
+				return f, fmt.Errorf("decode facts of position %d: %w", r.Position, errCutFacts)
+			}
+			probability, _ := protowire.ConsumeFixed64(score)
+			confidence, _ := protowire.ConsumeFixed64(score[8:])
+			e.Propensities = append(e.Propensities, profile.Propensity{
+				Name: string(score[16:]), Value: math.Float64frombits(probability), Confidence: math.Float64frombits(confidence),
+			})
 		case factChanges:
 			changes, _ := protowire.ConsumeBytes(value)
 			err = c.dec.Unmarshal(changes, &f.Changes)

@@ -9,6 +9,7 @@ import (
 
 	"attune/pipeline"
 	"attune/pipeline/event"
+	"attune/pipeline/profile"
 )
 
 // randomFacts draws what one record can state, and the record.
@@ -26,6 +27,9 @@ func randomFacts(t *rapid.T, position uint64) (record []byte, f pipeline.Facts) 
 		f.Events = []pipeline.Enriched{{
 			Event: e, Position: position, CLV: event.Money(rapid.Int64().Draw(t, "clv")), Alive: rapid.Float64().Draw(t, "alive"),
 			Segments: rapid.SliceOfN(word, 0, 3).Draw(t, "segments"),
+			Propensities: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Propensity {
+				return profile.Propensity{Name: word.Draw(t, "score"), Value: rapid.Float64().Draw(t, "value"), Confidence: rapid.Float64().Draw(t, "confidence")}
+			}), 0, 3).Draw(t, "propensities"),
 		}}
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "changes") {

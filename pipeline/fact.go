@@ -1,6 +1,9 @@
 package pipeline
 
-import "attune/pipeline/event"
+import (
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
 
 // Facts are what the customer chain states about one record, or about several. They lie in the commits; each
 // carries the log position of the record that led to it, and the order within a kind is the order of the log.
@@ -17,6 +20,8 @@ type Enriched struct {
 	CLV      event.Money `json:"clv,omitempty"`
 	Alive    float64     `json:"alive,omitempty"`
 	Segments []string    `json:"segments,omitempty"` // sorted
+	// Propensities are what the models in force foretold, by name.
+	Propensities []profile.Propensity `json:"propensities,omitempty"`
 }
 
 // SegmentChange is one flip of a membership.

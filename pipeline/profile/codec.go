@@ -67,7 +67,8 @@ func Encode(p *Profile) []byte {
 	for _, id := range sortedKeys(ids[:0], p.Kept) {
 		b = appendEntry(b, 40, appendKept(inner[:0], id, p.Kept[id]))
 	}
-	return appendInt(b, 41, p.SegmentsDue)
+	b = appendInt(b, 41, p.SegmentsDue)
+	return appendBytes(b, 60, appendPropensities(inner[:0], &p.Propensities))
 }
 
 // appendActivity writes the last time by its distance from the first, which is short.
@@ -160,6 +161,20 @@ func appendScores(b []byte, s *Scores) []byte {
 	b = appendFloat(b, 2, s.Alive)
 	b = appendInt(b, 3, s.Scored)
 	return appendInt(b, 4, s.Next)
+}
+
+func appendPropensities(b []byte, s *Propensities) []byte {
+	b = appendInt(b, 1, s.At)
+	b = appendInt(b, 2, s.Next)
+	var inner [128]byte
+	for i := range s.Scores {
+		b = appendEntry(b, 3, appendPropensity(inner[:0], &s.Scores[i]))
+	}
+	return b
+}
+
+func appendPropensity(b []byte, s *Propensity) []byte {
+	return appendFloat(appendFloat(appendText(b, 1, s.Name), 2, s.Value), 3, s.Confidence)
 }
 
 func appendWait(b []byte, w *Wait) []byte {

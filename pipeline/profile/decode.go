@@ -184,6 +184,8 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 		return readKept(&p.Kept, w.part)
 	case 41:
 		p.SegmentsDue = w.instant()
+	case 60:
+		return readFields(w.part, p.Propensities.field)
 	}
 	return nil
 }
@@ -462,6 +464,30 @@ func (s *Scores) field(field protowire.Number, w wire) error {
 		s.Scored = w.instant()
 	case 4:
 		s.Next = w.instant()
+	}
+	return nil
+}
+
+func (s *Propensities) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		s.At = w.instant()
+	case 2:
+		s.Next = w.instant()
+	case 3:
+		return readOne(&s.Scores, w.part, (*Propensity).field)
+	}
+	return nil
+}
+
+func (s *Propensity) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		s.Name = w.text()
+	case 2:
+		s.Value = math.Float64frombits(w.number)
+	case 3:
+		s.Confidence = math.Float64frombits(w.number)
 	}
 	return nil
 }

@@ -16,9 +16,9 @@ import (
 //
 // Merge(a, b) and Merge(b, a) differ in ID, Applied and Armed, which stay the winner's: they belong to its place in the
 // log. The result is to be asked anew: Definitions is zero, so that all segments are judged at the next step, and the
-// standing is due at once, and where there are orders the scores are. A membership holds where either was in; what the loser
-// leaves and the winner enters by that, the caller states. Of two waits for the same campaign and key the later one
-// stays, as when the winner's own event had begun it anew.
+// standing is due at once, and so are the propensities where either had some, and the lifetime value where there are
+// orders. A membership holds where either was in; what the loser leaves and the winner enters by that, the caller states.
+// Of two waits for the same campaign and key the later one stays, as when the winner's own event had begun it anew.
 //
 // Bounds hold as they do for one profile, except that of event names up to twice as many stay until the winner's next
 // event, since it is not known here which of them rules ask for.
@@ -46,6 +46,9 @@ func Merge(winner, loser *Profile) {
 	w.Waits = mergeWaits(w.Waits, l.Waits)
 	w.Sends = mergeSends(w.Sends, l.Sends)
 	w.Definitions, w.Members, w.SegmentsDue = 0, nil, w.EarliestUntil()
+	if w.Propensities.At != 0 || l.Propensities.At != 0 {
+		w.Propensities = Propensities{Next: w.Now}
+	}
 	w.Scores, w.Standing = Scores{}, Standing{}
 	w.Standing.Until = w.Now // also whoever never ordered may have a tier
 	if w.Orders.Count > 0 {

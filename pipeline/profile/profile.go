@@ -10,7 +10,7 @@
 //
 // Affinity, Favourite, StyleGroup, SendHour, CartLines, Count, Activity and Monetary change with events only.
 // Lifecycle, Tier, Recency, StyleConfidence and StyleConfident change by themselves too: each answers with the instant
-// at which it does so next.
+// at which it does so next. So does Propensity.
 package profile
 
 import (
@@ -48,6 +48,8 @@ type Profile struct {
 	Activities []Activity
 	Orders     Orders
 	Scores     Scores
+	// Propensities are replaced as a whole, never changed in place: facts hold on to them.
+	Propensities Propensities
 
 	// Leanings are what the customer prefers, by [Dimension].
 	Leanings [dimensions]Leaning

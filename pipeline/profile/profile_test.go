@@ -95,6 +95,12 @@ func profiles() *rapid.Generator[*profile.Profile] {
 				CLV: money.Draw(t, "clv"), Alive: rapid.Float64().Draw(t, "alive"),
 				Scored: at.Draw(t, "scored"), Next: at.Draw(t, "next"),
 			},
+			Propensities: profile.Propensities{
+				At: at.Draw(t, "foretold"), Next: at.Draw(t, "next foretold"),
+				Scores: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Propensity {
+					return profile.Propensity{Name: names().Draw(t, "name"), Value: rapid.Float64().Draw(t, "value"), Confidence: rapid.Float64().Draw(t, "confidence")}
+				}), 0, 3).Draw(t, "propensities"),
+			},
 			Windows: rapid.MapOfN(rapid.Uint64(), rapid.SliceOfN(at, 1, 4), 0, 4).Draw(t, "windows"),
 			Segments: rapid.MapOfN(names(), rapid.Custom(func(t *rapid.T) profile.Membership {
 				return profile.Membership{In: rapid.Bool().Draw(t, "in"), Since: at.Draw(t, "since"), Until: at.Draw(t, "until")}
