@@ -13,6 +13,7 @@ type index struct {
 	allTrait []int32                // every atom that looks at traits
 	totals   map[string]*thresholds
 	numbers  [numberKinds]*thresholds
+	scores   []named
 	moments  [momentKinds][]int32
 	words    [wordKinds][]int32
 	acts     []int32 // the customer's acts change what they look at
@@ -23,7 +24,7 @@ type index struct {
 
 const (
 	numberKinds = recency + 1
-	momentKinds = scoredAt + 1
+	momentKinds = foretoldAt + 1
 )
 
 // traitAtoms are the atoms that look at one trait.
@@ -32,6 +33,12 @@ type traitAtoms struct {
 	numbers thresholds         // in an order with, or equal to, a number
 	others  []int32            // any other test
 	unclear []int32            // looks at more than this trait's value
+}
+
+// named are the atoms that compare a number which is known by its kind and name.
+type named struct {
+	number
+	thresholds
 }
 
 // thresholds are atoms that compare a number with constants, by the constants.
@@ -54,10 +61,7 @@ func (x *index) add(id int32, a *atom) {
 			x.leaves[l.ID] = append(list, id)
 		}
 		if l.window.zoned() {
-			zone := x.trait(zoneTrait)
-			zone.unclear = append(zone.unclear, id)
-			x.allTrait = append(x.allTrait, id)
-			x.zoned = append(x.zoned, id)
+			x.addZoned(id)
 		}
 	}
 	switch a.kind {
@@ -109,6 +113,14 @@ func (x *index) addNumbers(id int32, a *atom) {
 			}
 			return x.totals[n.name]
 		}
+		if n.kind == propensityOf || n.kind == confidenceOf {
+			i := slices.IndexFunc(x.scores, func(s named) bool { return s.kind == n.kind && s.name == n.name })
+			if i < 0 {
+				i = len(x.scores)
+				x.scores = append(x.scores, named{number: *n})
+			}
+			return &x.scores[i].thresholds
+		}
 		if x.numbers[n.kind] == nil {
 			x.numbers[n.kind] = &thresholds{}
 		}
@@ -120,7 +132,7 @@ func (x *index) addNumbers(id int32, a *atom) {
 	}
 	for _, n := range numbers {
 		if n.kind == sendHour {
-			x.zoned = append(x.zoned, id)
+			x.addZoned(id)
 		}
 		if n.kind.behavioural() {
 			if last := len(x.acts) - 1; last < 0 || x.acts[last] != id {
@@ -139,6 +151,11 @@ func (x *index) trait(name string) *traitAtoms {
 		x.traits[name] = &traitAtoms{byText: map[string][]int32{}}
 	}
 	return x.traits[name]
+}
+
+func (x *index) addZoned(id int32) {
+	x.zoned = append(x.zoned, id)
+	x.addUnclear(id, zoneTrait)
 }
 
 func (x *index) addUnclear(id int32, path string) {
@@ -184,6 +201,9 @@ func (x *index) sort() {
 	}
 	for _, t := range x.totals {
 		t.sort()
+	}
+	for i := range x.scores {
+		x.scores[i].sort()
 	}
 	for _, t := range x.numbers {
 		if t != nil {

@@ -12,7 +12,7 @@ import (
 
 func languageHint() string {
 	return "not in Attune's rule language; it has: did, count, sum, avg, min, max, distinct, first, last, since, until, ever, total, " +
-		"sequence, followed, not_followed, trait, has_trait, consent, customer.…, affinity, favourite, in_cart, in_segment, in_percent, date, property, has_property, event.…, " +
+		"sequence, followed, not_followed, trait, has_trait, consent, customer.…, propensity, confidence, affinity, favourite, in_cart, in_segment, in_percent, date, property, has_property, event.…, " +
 		"&& || !, comparisons with constants, in, and contains, startsWith, endsWith, matches"
 }
 
@@ -39,6 +39,8 @@ func signatures() map[string]string {
 		"consent":      `consent("email")`,
 		"trait":        `trait("plan") == "pro"`,
 		"has_trait":    `has_trait("plan")`,
+		"propensity":   `propensity("purchase") >= 0.2`,
+		"confidence":   `confidence("purchase") >= 0.8`,
 		"affinity":     `affinity("category", "sneakers") >= 0.3`,
 		"favourite":    `favourite("brand") == "Acme"`,
 		"in_cart":      `in_cart("product-id")`,
@@ -124,6 +126,8 @@ func declarations() []cel.EnvOption {
 		function("consent", cel.BoolType, types(text)),
 		function("trait", anything, types(text)),
 		function("has_trait", cel.BoolType, types(text)),
+		function("propensity", cel.DoubleType, types(text)),
+		function("confidence", cel.DoubleType, types(text)),
 		function("affinity", cel.DoubleType, pair(text)),
 		function("favourite", text, types(text)),
 		function("in_cart", cel.BoolType, types(text)),

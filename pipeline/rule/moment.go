@@ -19,6 +19,7 @@ const (
 	firstOrder
 	lastOrder
 	scoredAt
+	foretoldAt
 	cartChanged // which a profile doesn't tell of before a step
 )
 
@@ -26,7 +27,7 @@ const (
 func customerMoments() map[string]momentKind {
 	return map[string]momentKind{
 		"first_seen": firstSeen, "last_seen": lastSeen, "first_order": firstOrder, "last_order": lastOrder, "scored": scoredAt,
-		"cart_changed": cartChanged,
+		"propensity_scored": foretoldAt, "cart_changed": cartChanged,
 	}
 }
 
@@ -76,6 +77,8 @@ func (m *moment) get(p *profile.Profile, now event.Instant) (at event.Instant, o
 		at = p.Orders.Last
 	case scoredAt:
 		at = p.Scores.Scored
+	case foretoldAt:
+		at = p.Propensities.At
 	case cartChanged:
 		if n := len(p.Cart); n > 0 {
 			at = p.Cart[n-1].At

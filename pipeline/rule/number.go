@@ -22,6 +22,8 @@ const (
 	revenue
 	netRevenue
 	recency
+	propensityOf // by name
+	confidenceOf // of that
 	// What follows changes only with what the customer does, and a profile doesn't tell what it was before a step.
 	affinityOf
 	sendHour
@@ -46,7 +48,7 @@ func (k numberKind) behavioural() bool { return k >= affinityOf }
 // number is a constant, or something known of the customer.
 type number struct {
 	kind      numberKind
-	name      string // as written; the event's name for totalOf, what is leant to for affinityOf
+	name      string // as written; the event's name for totalOf, the score's for propensityOf, what is leant to for affinityOf
 	dimension profile.Dimension
 	fixed     float64
 }
@@ -74,6 +76,12 @@ func (n *number) get(v *view) (float64, event.Instant) {
 	case recency:
 		days, until, ok := p.Recency(v.now)
 		return orNone(float64(days), ok), until
+	case propensityOf, confidenceOf:
+		score, _, until, ok := p.Propensity(n.name, v.now)
+		if n.kind == confidenceOf {
+			return orNone(score.Confidence, ok), until
+		}
+		return orNone(score.Value, ok), until
 	case affinityOf:
 		return p.Affinity(n.dimension, n.name), 0
 	case sendHour:
@@ -107,6 +115,10 @@ func (n *number) String() string {
 		return strconv.FormatFloat(n.fixed, 'g', -1, 64)
 	case totalOf:
 		return "total(" + strconv.Quote(n.name) + ")"
+	case propensityOf:
+		return "propensity(" + strconv.Quote(n.name) + ")"
+	case confidenceOf:
+		return "confidence(" + strconv.Quote(n.name) + ")"
 	case affinityOf:
 		return "affinity(" + strconv.Quote(n.dimension.String()) + ", " + strconv.Quote(n.name) + ")"
 	default:

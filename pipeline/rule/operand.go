@@ -102,6 +102,12 @@ func (t *translator) callOperand(e ast.Expr, call ast.CallExpr) *operand {
 		ok = t.spanTo(e, call, op)
 	case "date":
 		ok = t.date(e, call, op)
+	case "propensity", "confidence":
+		var score string
+		if score, ok = t.word1(e, call, "a score's name"); ok {
+			t.fields["propensity:"+score] = true
+			op.kind, op.number = aCustomerNumber, &number{kind: map[string]numberKind{"propensity": propensityOf, "confidence": confidenceOf}[name], name: score}
+		}
 	case "affinity":
 		op.number, ok = t.affinity(e, call)
 		op.kind = aCustomerNumber

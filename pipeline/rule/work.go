@@ -106,8 +106,11 @@ func (w *Work) Note(e *event.Event, before *profile.Before) {
 	}
 	for kind, t := range x.numbers {
 		if t != nil {
-			w.noteNumber(numberKind(kind), t)
+			w.noteNumber(&number{kind: numberKind(kind)}, t)
 		}
+	}
+	for i := range x.scores {
+		w.noteNumber(&x.scores[i].number, &x.scores[i].thresholds)
 	}
 	for kind, atoms := range x.moments {
 		if len(atoms) > 0 {
@@ -211,8 +214,7 @@ func (w *Work) noteTotal(t *thresholds, was, is float64) {
 	w.uncertain(t.others)
 }
 
-func (w *Work) noteNumber(kind numberKind, t *thresholds) {
-	n := number{kind: kind}
+func (w *Work) noteNumber(n *number, t *thresholds) {
 	was, wasUntil := n.get(&w.before)
 	is, until := n.get(&w.view)
 	switch {

@@ -21,7 +21,7 @@ func drawBehaviour(t *rapid.T) question {
 	color := rapid.SampledFrom([]string{"red", "blue"}).Draw(t, "color")
 	is := rapid.SampledFrom([]string{"==", "!="}).Draw(t, "is")
 	n := rapid.IntRange(0, 3).Draw(t, "n")
-	switch rapid.IntRange(0, 12).Draw(t, "behaviour") {
+	switch rapid.IntRange(0, 14).Draw(t, "behaviour") {
 	case 0:
 		share := float64(rapid.IntRange(0, 20).Draw(t, "share")) / 20
 		return question{fmt.Sprintf(`affinity("category", %q) %s %v`, color, op, share), func(w *world, _ event.Instant) bool {
@@ -81,6 +81,31 @@ func drawBehaviour(t *rapid.T) question {
 			_, tier := w.standing(at)
 			return (tier == "gold") == (is == "==")
 		}}
+	case 12:
+		of := rapid.SampledFrom([]string{"propensity", "confidence"}).Draw(t, "of")
+		return question{fmt.Sprintf(`%s("purchase") %s 0.%d`, of, op, n), func(w *world, at event.Instant) bool {
+			value, confidence, ok := w.propensity(at)
+			if of == "confidence" {
+				value = confidence
+			}
+			if !ok {
+				return op == "!="
+			}
+			return holds(op, sign(value, float64(n)/10))
+		}}
+	case 13:
+		minutes := event.Instant(rapid.SampledFrom([]int{30, 60, 720, 1440}).Draw(t, "minutes"))
+		op := rapid.SampledFrom(orderOps).Draw(t, "order")
+		return question{fmt.Sprintf(`since(customer.propensity_scored) %s "%dm"`, op, minutes), func(w *world, at event.Instant) bool {
+			if len(w.events) == 0 {
+				return false
+			}
+			scored := w.events[len(w.events)-1].Accepted
+			for next := scored + scoreTick; next <= at; next += scoreTick {
+				scored = next
+			}
+			return holds(op, sign(at-scored, minutes*minute))
+		}}
 	case 10, 11:
 		return question{fmt.Sprintf(`customer.recency_days %s %d`, op, n), func(w *world, at event.Instant) bool {
 			_, last, count := w.orders()
@@ -105,6 +130,18 @@ func drawBehaviour(t *rapid.T) question {
 			return holds(op, sign(best, hour))
 		}}
 	}
+}
+
+// propensity is foretold by the number of A, and falls by a tenth every six hours since the last record.
+func (w *world) propensity(at event.Instant) (value, confidence float64, ok bool) {
+	if len(w.events) == 0 || w.total("A") == 0 {
+		return 0, 0, false
+	}
+	tenths := w.total("A")
+	for t := w.events[len(w.events)-1].Accepted + scoreTick; t <= at && tenths > 0; t += scoreTick {
+		tenths--
+	}
+	return float64(tenths) / 10, float64(tenths%4) / 10, true
 }
 
 // leanings are the weights of colors as of their time, and their sum.

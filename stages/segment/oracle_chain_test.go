@@ -1,6 +1,8 @@
 package segment
 
 import (
+	"math"
+
 	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
@@ -15,6 +17,7 @@ func (s scoring) Apply(step *pipeline.Step) {
 	s.enrich.Apply(step)
 	p := step.Profile
 	defer stand(p, step.Now)
+	foretell(p, step)
 	if e := step.Event; e != nil {
 		if p.First == 0 || e.Occurred < p.First {
 			p.First = e.Occurred
@@ -34,7 +37,7 @@ func (s scoring) Apply(step *pipeline.Step) {
 }
 
 func (scoring) Due(p *profile.Profile) event.Instant {
-	return sooner(p.Scores.Next, p.Standing.Until)
+	return sooner(sooner(p.Scores.Next, p.Propensities.Next), p.Standing.Until)
 }
 
 func sooner(a, b event.Instant) event.Instant {
@@ -42,6 +45,26 @@ func sooner(a, b event.Instant) event.Instant {
 		return b
 	}
 	return a
+}
+
+// foretell scores by the number of A, and every six hours a tenth less.
+func foretell(p *profile.Profile, step *pipeline.Step) {
+	tenths := p.Count("A")
+	switch next := p.Propensities.Next; {
+	case step.Event != nil:
+	case next == 0 || next > step.Now:
+		return
+	case len(p.Propensities.Scores) > 0:
+		tenths = uint64(math.Round(p.Propensities.Scores[0].Value*10)) - 1
+		if p.Propensities.Scores[0].Value == 0 {
+			tenths = 0
+		}
+	}
+	made := profile.Propensities{At: step.Now, Next: step.Now + scoreTick}
+	if p.Count("A") > 0 {
+		made.Scores = []profile.Propensity{{Name: "purchase", Value: float64(tenths) / 10, Confidence: float64(tenths%4) / 10}}
+	}
+	p.Propensities = made
 }
 
 // keepBehaviour takes an A for something put into the cart and a B for an order, and the color for the category.
