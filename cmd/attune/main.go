@@ -37,6 +37,7 @@ type commands struct {
 	Apply      applyCommand      `cmd:"" help:"Bring a workspace into force."`
 	Profile    profileCommand    `cmd:"" help:"Show one customer: what is known, and what changed it."`
 	Status     statusCommand     `cmd:"" help:"Show who works on what, what waits, and for how long."`
+	Explain    explainCommand    `cmd:"" help:"Say why a customer is in a segment or not, condition by condition."`
 	Deadletter deadletterCommand `cmd:"" name:"deadletter" help:"Look at what could not be used, and try it again."`
 	Replay     replayCommand     `cmd:"" help:"Run the log again, and compare with what was recorded."`
 	Train      trainCommand      `cmd:"" help:"Fit the models to what customers bought, and put them in force."`

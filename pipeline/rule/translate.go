@@ -144,10 +144,19 @@ func (t *translator) call(e ast.Expr, call ast.CallExpr, depth int) *node {
 		}
 		return &node{op: either, parts: parts}
 	case operators.LogicalNot:
-		if part := t.boolean(args[0], depth+1); part != nil {
+		part := t.boolean(args[0], depth+1)
+		switch {
+		case part == nil:
+			return nil
+		case part.text == "":
 			return negation(part)
 		}
-		return nil
+		not := negation(part) // !did(…) is one line
+		not.text = "!(" + part.text + ")"
+		if inner := args[0].AsCall(); args[0].Kind() == ast.CallKind && (inner.IsMemberFunction() || t.calls[inner.FunctionName()] != "") {
+			not.text = "!" + part.text
+		}
+		return not
 	}
 	if rel, ok := relations()[name]; ok {
 		return t.spoken(e, t.comparison(e, rel, args))
