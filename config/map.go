@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"attune/pipeline/rule"
+	"attune/stages/deliver/template"
 	"attune/stages/enrich"
 )
 
@@ -28,8 +29,9 @@ func (ws *Workspace) RuleBytes() (int, error) {
 	return n, nil
 }
 
-// Map writes what feeds what, a line each: the events, traits and scores that segments and campaigns ask for, and the
-// segments that other segments and campaigns ask for. The workspace must have no problems.
+// Map writes what feeds what, a line each: the events, traits and scores that segments, campaigns and the blocks of mails
+// ask for, the segments that other segments and campaigns ask for, and the templates that campaigns send. A block is a
+// line of a template that shows a field or depends on it. The workspace must have no problems.
 func (ws *Workspace) Map(w io.Writer) error {
 	compiler, err := ws.compiler()
 	if err != nil {
@@ -76,6 +78,17 @@ func (ws *Workspace) Map(w io.Writer) error {
 		if c.Unless != nil {
 			note("event:", c.Unless.Event, "unless")
 		}
+		note("template:", c.Send.Template, "send")
+		if err := blocks(feeds, name+" (send.subject)", c.Send.Subject, false); err != nil {
+			return err
+		}
+	}
+	for name, t := range ws.Templates {
+		for suffix, source := range map[string]string{".html": t.HTML, ".txt": t.Text} {
+			if err := blocks(feeds, "block "+name+suffix, source, true); err != nil {
+				return err
+			}
+		}
 	}
 	table := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
 	for _, field := range slices.SortedFunc(maps.Keys(feeds), cmp.Compare[string]) {
@@ -84,4 +97,33 @@ func (ws *Workspace) Map(w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%s\n", strings.Replace(field, ":", " ", 1), strings.Join(slices.Compact(readers), ", "))
 	}
 	return table.Flush()
+}
+
+// blocks notes which fields a template shows or depends on, line by line where it is a file.
+func blocks(feeds map[string][]string, reader, source string, lines bool) error {
+	t, err := template.Parse(reader, source)
+	if err != nil {
+		return fmt.Errorf("%s: %w", reader, err)
+	}
+	for _, name := range t.Names() {
+		field, at := fieldOf(name.Path), reader
+		if lines {
+			at += fmt.Sprintf(":%d", name.Line)
+		}
+		feeds[field] = append(feeds[field], at)
+	}
+	return nil
+}
+
+// fieldOf is what a template calls by a path, as rules call it.
+func fieldOf(path []string) string {
+	if len(path) > 2 {
+		switch rest := strings.Join(path[2:], "."); path[0] + "." + path[1] {
+		case "customer.traits":
+			return "trait:" + rest
+		case "event.properties":
+			return "property:" + rest
+		}
+	}
+	return strings.Join(path[:min(len(path), 2)], ".")
 }

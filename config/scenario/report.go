@@ -60,7 +60,7 @@ func RunAll(fsys fs.FS, ws *config.Workspace) (Report, error) {
 		return Report{}, err
 	}
 	var r Report
-	chain, err := ws.Chain(version, enrich.DefaultModels()) // stages never change: one chain serves all
+	chain, err := ws.Chain(firstVersion, enrich.DefaultModels()) // stages never change: one chain serves all
 	if err != nil {
 		return r, err
 	}

@@ -374,9 +374,6 @@ func (t *translator) constant(e ast.Expr) *constant {
 		}
 		return &constant{kind: aNumber, number: float64(v)}
 	case types.Double:
-		if math.IsInf(float64(v), 0) || math.IsNaN(float64(v)) {
-			t.fail(e, "", "this number is out of range")
-		}
 		return &constant{kind: aNumber, number: float64(v) + 0} // + 0 turns -0 into 0
 	}
 	return nil

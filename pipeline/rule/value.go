@@ -27,7 +27,7 @@ func (a *atom) said(v *view) string {
 	case elapsed, remaining, dated:
 		at, ok, _ := a.moment.get(v.p, v.now)
 		if !ok {
-			return absent
+			return Absent
 		}
 		return at.String()
 	case consented:
@@ -56,7 +56,7 @@ func (a *atom) said(v *view) string {
 	case worded:
 		word, _ := a.words.get(v)
 		if word == "" {
-			return absent
+			return Absent
 		}
 		return strconv.Quote(word)
 	case confident:
@@ -68,7 +68,8 @@ func (a *atom) said(v *view) string {
 	return ""
 }
 
-const absent = "absent"
+// Absent is the Value of what is not there.
+const Absent = "absent"
 
 // happened says how many there are in the window, or of one that is asked for when it was.
 func (l *Leaf) happened(v *view) string {
@@ -135,7 +136,7 @@ func (a *atom) saidSum(v *view) string {
 	count, sum := a.measure(v)
 	switch {
 	case a.kind == averaged && count == 0:
-		return absent
+		return Absent
 	case a.kind == averaged:
 		return saidNumber(math.Round(floatOf(sum)/float64(count)) / float64(event.MoneyUnit))
 	}
@@ -177,7 +178,7 @@ func saidValue(v event.Value) string {
 	raw := slices.Clone(v.Raw())
 	switch {
 	case len(raw) == 0:
-		return absent
+		return Absent
 	case len(raw) > maxSaid:
 		return string(raw[:maxSaid]) + "…"
 	}
@@ -186,7 +187,7 @@ func saidValue(v event.Value) string {
 
 func saidNumber(n float64) string {
 	if math.IsNaN(n) {
-		return absent
+		return Absent
 	}
 	return strconv.FormatFloat(n, 'f', -1, 64)
 }

@@ -121,8 +121,8 @@ func (w *world) boundaries(from, to event.Instant) []event.Instant {
 
 // The flips of random segments over random histories, with their instants, are those of an evaluation of everything
 // that has arrived at each record's time and at every boundary, one millisecond before and after it: for late, coming and
-// repeated events, across changes of the clock, with the profile stored and read back at any point, and with wake-ups
-// at any time or none.
+// repeated events, across changes of the clock, with the profile stored and read back at any point, across crashes that
+// run again what came since the profile was stored, and with wake-ups at any time or none.
 func TestFlipsAreExact(t *testing.T) {
 	c, err := rule.NewCompiler()
 	if err != nil {
@@ -168,18 +168,38 @@ func TestFlipsAreExact(t *testing.T) {
 				}
 			}
 		}
-		apply := func(e event.Event) []pipeline.SegmentChange {
-			if rapid.IntRange(0, 3).Draw(t, "store") == 0 && p.Applied > 0 {
-				if p, err = profile.Decode(profile.Encode(p)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			position++
-			r, err := chain.Apply(p, &e, position)
+		var stored []byte // nil: the profile is new
+		var since []applied
+		step := func(e event.Event, at uint64) []pipeline.SegmentChange {
+			r, err := chain.Apply(p, &e, at)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, w.describe(ids))
 			}
 			return r.Facts.Changes
+		}
+		apply := func(e event.Event) []pipeline.SegmentChange {
+			switch rapid.IntRange(0, 7).Draw(t, "store") {
+			case 0, 1:
+				if p.Applied > 0 {
+					stored, since = profile.Encode(p), nil
+				}
+				fallthrough
+			case 2:
+				if p = profile.New(w.id); stored != nil {
+					if p, err = profile.Decode(stored); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, a := range since {
+					if again := step(a.event, a.position); !slices.Equal(again, a.changes) {
+						t.Fatalf("position %d states %v, and after a crash %v\n%s", a.position, a.changes, again, w.describe(ids))
+					}
+				}
+			}
+			position++
+			changes := step(e, position)
+			since = append(since, applied{e, position, slices.Clone(changes)})
+			return changes
 		}
 		events := drawHistory(t, zone)
 		events = append(events, event.Event{Type: event.Wake, Accepted: events[len(events)-1].Accepted + 75*hour})
@@ -209,6 +229,13 @@ func TestFlipsAreExact(t *testing.T) {
 			before = e.Accepted
 		}
 	})
+}
+
+// applied is a record that has been applied, and what it stated.
+type applied struct {
+	event    event.Event
+	position uint64
+	changes  []pipeline.SegmentChange
 }
 
 func (w *world) describe(ids []string) string {

@@ -94,6 +94,9 @@ func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
 // MaxBytes is what the campaigns' rules take at most in a stored profile.
 func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }
 
+// Leaves are what the campaigns' rules look back at.
+func (st *Stage) Leaves() *rule.LeafSet { return st.leaves }
+
 // Campaigns are the ids of the campaigns, sorted.
 func (st *Stage) Campaigns() []string { return slices.Sorted(maps.Keys(st.campaigns)) }
 

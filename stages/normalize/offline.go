@@ -1,0 +1,92 @@
+package normalize
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/event"
+	"attune/pipeline/state"
+	"attune/pipeline/topology"
+	"attune/pipeline/vault"
+)
+
+// Offline normalizes calls one after another in memory, by the very code that does so over a broker: for the tests of
+// workspaces. One goroutine uses it.
+type Offline struct {
+	session  session
+	vault    memoryVault
+	sequence uint64
+}
+
+// NewOffline knows nobody. Equal calls in equal order give equal events.
+func NewOffline() *Offline {
+	const stream = "offline"
+	o := &Offline{vault: memoryVault{}}
+	o.session = session{
+		stage:      &Stage{stream: stream, split: newSeparator(vault.NewHasher([]byte(stream)), "")},
+		identities: memoryBucket{}, duplicates: memoryBucket{}, vault: o.vault,
+	}
+	return o
+}
+
+// Call normalizes one call in Segment's shape. The event is nil for a repeat. The error is a *pipeline.Parked for what
+// can't be used.
+func (o *Offline) Call(payload []byte, accepted event.Instant, historical bool) (*event.Event, error) {
+	o.sequence++
+	d := bus.Delivery{Subject: topology.Subject(topology.Raw, 0), Data: payload, Sequence: o.sequence, Stored: accepted.Time(), Header: nats.Header{}}
+	if historical {
+		d.Header.Set(event.HeaderHistorical, "true")
+	}
+	values, err := o.session.Begin(context.Background(), []bus.Delivery{d})
+	if err != nil {
+		return nil, err
+	}
+	calls, ok := values[0].([]prepared)
+	if !ok || len(calls) != 1 {
+		return nil, fmt.Errorf("normalize: one call became %T of %d", values[0], len(calls))
+	}
+	if p := &calls[0]; p.parked == nil {
+		return p.event, nil
+	}
+	return nil, calls[0].parked
+}
+
+// Personal is what the vault holds of a profile.
+func (o *Offline) Personal(profile string) vault.Entry { return o.vault[profile] }
+
+// memoryBucket is a bucket that nobody else writes to.
+type memoryBucket map[string]state.Entry
+
+func (b memoryBucket) Get(_ context.Context, keys []string) (map[string]state.Entry, error) {
+	found := make(map[string]state.Entry, len(keys))
+	for _, key := range keys {
+		found[key] = b[key]
+	}
+	return found, nil
+}
+
+func (b memoryBucket) Put(_ context.Context, writes []state.Write) (revisions []uint64, conflicts []int, err error) {
+	for _, w := range writes {
+		e := state.Entry{Value: w.Value, Revision: w.Revision + 1}
+		b[w.Key], revisions = e, append(revisions, e.Revision)
+	}
+	return revisions, nil, nil
+}
+
+func (memoryBucket) Close() {}
+
+type memoryVault map[string]vault.Entry
+
+func (v memoryVault) Merge(_ context.Context, updates map[string]map[string]vault.Field) error {
+	for profile, fields := range updates {
+		entry := v[profile]
+		entry.Merge(fields)
+		v[profile] = entry
+	}
+	return nil
+}
+
+func (memoryVault) Close() {}
