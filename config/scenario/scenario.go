@@ -179,33 +179,44 @@ const MaxAt = 5 * 365 * 24 * time.Hour
 // Load reads all scenarios of a workspace folder, sorted by file, and checks them against the workspace. The error
 // is a config.Problems; the scenarios without problems are returned beside it.
 func Load(fsys fs.FS, ws *config.Workspace) ([]*Scenario, error) {
-	files, err := fs.Glob(fsys, path.Join(config.TestDir, "*"))
+	files, problems, err := list(fsys)
 	if err != nil {
-		return nil, fmt.Errorf("scenarios: %w", err)
+		return nil, err
 	}
 	var scenarios []*Scenario
-	var problems config.Problems
 	for _, file := range files {
-		base := path.Base(file)
-		if strings.HasPrefix(base, ".") || base == "README.md" {
-			continue
-		}
-		if !strings.HasSuffix(base, config.ScenarioSuffix) {
-			problems = append(problems, config.Problem{File: file, Message: "is not read", Hint: "its name must end in " + config.ScenarioSuffix})
-			continue
-		}
-		data, err := fs.ReadFile(fsys, file)
-		if err != nil {
-			problems = append(problems, config.Problem{File: file, Message: err.Error()})
-			continue
-		}
-		s, found := Parse(file, data, ws)
-		problems = append(problems, found...)
-		if len(found) == 0 {
+		s, found := open(fsys, file, ws)
+		if problems = append(problems, found...); len(found) == 0 {
 			scenarios = append(scenarios, s)
 		}
 	}
 	return scenarios, problems.Err()
+}
+
+// list are the scenarios' files, sorted, and those beside them that are none.
+func list(fsys fs.FS) (files []string, problems config.Problems, err error) {
+	all, err := fs.Glob(fsys, path.Join(config.TestDir, "*"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("scenarios: %w", err)
+	}
+	for _, file := range all {
+		switch base := path.Base(file); {
+		case strings.HasPrefix(base, "."), base == "README.md":
+		case !strings.HasSuffix(base, config.ScenarioSuffix):
+			problems = append(problems, config.Problem{File: file, Message: "is not read", Hint: "its name must end in " + config.ScenarioSuffix})
+		default:
+			files = append(files, file)
+		}
+	}
+	return files, problems, nil
+}
+
+func open(fsys fs.FS, file string, ws *config.Workspace) (*Scenario, config.Problems) {
+	data, err := fs.ReadFile(fsys, file)
+	if err != nil {
+		return nil, config.Problems{{File: file, Message: err.Error()}}
+	}
+	return Parse(file, data, ws)
 }
 
 // Parse reads one scenario and checks it against the workspace.
