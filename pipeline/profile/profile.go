@@ -147,6 +147,7 @@ type Members struct {
 	Set   any      // whose numbers they are
 	Count int      // how many Segments there were
 	In    []uint64 // a bit for each segment
+	Held  []uint8  // for each segment, what its keeper notes of the last answer
 }
 
 // Membership is where a profile stands with one segment.

@@ -102,25 +102,41 @@ func (q *quick) cost() int {
 	return 2
 }
 
-// eval is combine over the parts.
-func (f *flat) eval(s *Set, v *view) (bool, event.Instant) {
+// partOf is which part of a flat rule the atom is; everyPart where it isn't one part among the first.
+func (s *Set) partOf(f *flat, atom int32) int {
+	found := everyPart
+	for i, code := range s.flats[f.from:f.to] {
+		if code>>1 == atom {
+			if found != everyPart {
+				return everyPart
+			}
+			found = min(i, everyPart)
+		}
+	}
+	return found
+}
+
+// eval is combine over the parts. held is the part that holds the answer; everyPart where each of them does.
+func (f *flat) eval(s *Set, v *view) (ok bool, until event.Instant, held uint8) {
 	var soonest, latest event.Instant
 	decided := false
 	m := v.memo
-	for _, code := range s.flats[f.from:f.to] {
+	for i, code := range s.flats[f.from:f.to] {
 		ok, until := m.eval(int(code>>1), v)
 		ok = ok != (code&1 != 0)
 		switch {
 		case ok != f.neutral && until == 0:
-			return ok, 0
+			return ok, 0, uint8(min(i, everyPart))
 		case ok != f.neutral:
-			decided, latest = true, max(latest, until)
+			if decided = true; until > latest {
+				latest, held = until, uint8(min(i, everyPart))
+			}
 		case until != 0 && (soonest == 0 || until < soonest):
 			soonest = until
 		}
 	}
 	if decided {
-		return !f.neutral, latest
+		return !f.neutral, latest, held
 	}
-	return f.neutral, soonest
+	return f.neutral, soonest, everyPart
 }

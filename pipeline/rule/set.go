@@ -15,7 +15,8 @@ import (
 //
 // A rule that is true is so because of atoms that are true (those below a not: false), and stays true as long as these
 // do; what becomes true besides can't change it. A rule that is false, the same way round. So a step marks, for each
-// atom that changed, only the rules that lean on it.
+// atom that changed, only the rules that lean on it. Of several parts each of which decides a flat rule, the one that does
+// so for longest holds its answer: as long as this one stays, the others may change as they like.
 type Set struct {
 	rules  []ranked // by rank: after those whose segments it asks for, else in the order given
 	rank   map[string]int
@@ -23,6 +24,7 @@ type Set struct {
 	words  map[string]int32
 	atoms  []*atom
 	quick  []quick   // by atom
+	flat   []flat    // by rank
 	flats  []int32   // the parts of flat rules
 	leans  []leaning // by atom
 	leaves *LeafSet
@@ -35,11 +37,18 @@ type Set struct {
 type ranked struct {
 	id   string
 	root *node
-	flat flat
 }
 
-// leaning are the ranks of the rules that ask the atom: as it is, and below a not.
-type leaning struct{ plain, negated []int32 }
+// leaning are the rules that ask the atom: as it is, and below a not.
+type leaning struct{ plain, negated []lean }
+
+// lean is a rule's rank, and in the lowest bits which part of it the atom is: everyPart where there is more to know.
+type lean int32
+
+const (
+	partBits  = 3
+	everyPart = 1<<partBits - 1
+)
 
 // NewSet puts rules together. ids are the segments that they define, by which in_segment asks for them.
 // Rules that ask for each other are refused with a [*CycleError].
@@ -56,18 +65,17 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 	}
 	s.leans = make([]leaning, len(s.atoms))
 	for rank := range s.rules {
+		f := s.flatten(s.rules[rank].root)
+		s.flat = append(s.flat, f)
 		s.rules[rank].root.atoms(false, func(n *node, negated bool) {
 			list := &s.leans[n.id].plain
 			if negated {
 				list = &s.leans[n.id].negated
 			}
-			if last := len(*list) - 1; last < 0 || (*list)[last] != int32(rank) {
-				*list = append(*list, int32(rank))
+			if last := len(*list) - 1; last < 0 || int((*list)[last]>>partBits) != rank {
+				*list = append(*list, lean(rank<<partBits|s.partOf(&f, int32(n.id))))
 			}
 		})
-	}
-	for rank := range s.rules {
-		s.rules[rank].flat = s.flatten(s.rules[rank].root)
 	}
 	for id, a := range s.atoms {
 		s.index.add(int32(id), a)

@@ -35,7 +35,10 @@ func (s *Set) members(p *profile.Profile) *profile.Members {
 	if m := p.Members; m != nil && m.Set == s && m.Count == len(p.Segments) {
 		return m
 	}
-	m := &profile.Members{Set: s, Count: len(p.Segments), In: make([]uint64, (len(s.rules)+63)/64)}
+	m := &profile.Members{Set: s, Count: len(p.Segments), In: make([]uint64, (len(s.rules)+63)/64), Held: make([]uint8, len(s.rules))}
+	for rank := range m.Held {
+		m.Held[rank] = everyPart
+	}
 	for id, membership := range p.Segments {
 		if rank, ok := s.rank[id]; ok && membership.In {
 			m.In[rank>>6] |= 1 << (rank & 63)
@@ -238,10 +241,10 @@ func (w *Work) compare(atoms []int32) {
 // uncertain marks the rules that ask atoms of which nobody knows what they said before.
 func (w *Work) uncertain(atoms []int32) {
 	for _, id := range atoms {
-		lean := &w.set.leans[id]
-		for _, list := range [2][]int32{lean.plain, lean.negated} {
-			for _, rank := range list {
-				w.Mark(int(rank))
+		leans := &w.set.leans[id]
+		for _, list := range [2][]lean{leans.plain, leans.negated} {
+			for _, l := range list {
+				w.Mark(int(l >> partBits))
 			}
 		}
 	}
@@ -260,20 +263,24 @@ func (w *Work) changed(id int32, wasOK bool, wasUntil event.Instant) {
 
 // flipped marks the rules that leaned on the atom's being what it no longer is, or is for less long than it was.
 func (w *Work) flipped(id int32, ok bool) {
-	lean, other := w.ifIn, w.ifOut
+	marks, other := w.ifIn, w.ifOut
 	if ok {
-		lean, other = other, lean
+		marks, other = other, marks
 	}
-	w.mark(lean, w.set.leans[id].plain)
+	w.mark(marks, w.set.leans[id].plain)
 	w.mark(other, w.set.leans[id].negated)
 }
 
 // shorter tells whether until ends before another end; zero is never.
 func shorter(was, until event.Instant) bool { return until != 0 && (was == 0 || until < was) }
 
-func (w *Work) mark(set []uint64, ranks []int32) {
-	for _, rank := range ranks {
-		set[rank>>6] |= 1 << (rank & 63)
+func (w *Work) mark(set []uint64, leans []lean) {
+	held := w.members.Held
+	for _, l := range leans {
+		rank := l >> partBits
+		if by := held[rank]; by == everyPart || l&everyPart == everyPart || by == uint8(l&everyPart) {
+			set[rank>>6] |= 1 << (rank & 63)
+		}
 	}
 }
 
@@ -297,11 +304,11 @@ func (w *Work) Next() (rank int, in bool) {
 
 // Ask answers the rule, as [Rule.Eval] does.
 func (w *Work) Ask(rank int) (ok bool, until event.Instant) {
-	r := &w.set.rules[rank]
-	if r.flat.to > r.flat.from {
-		return r.flat.eval(w.set, &w.view)
+	if f := &w.set.flat[rank]; f.to > f.from {
+		ok, until, w.members.Held[rank] = f.eval(w.set, &w.view)
+		return ok, until
 	}
-	return r.root.eval(&w.view)
+	return w.set.rules[rank].root.eval(&w.view)
 }
 
 // Answered notes that the profile's membership in the rule's segment is another now, so that the rules which ask for
