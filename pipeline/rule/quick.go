@@ -61,11 +61,19 @@ func (s *Set) quicken(a *atom) quick {
 	return quick{}
 }
 
-// flat is a rule that is one chain of && or of || over atoms, as most are: its parts lie together in the set's list, each
-// twice the atom's number, and one more below a not.
+// flat is a rule that is one chain of && or of || over atoms, as most are. Its parts are each twice the atom's number, and
+// one more below a not. Few lie in it, many in the set's list, from few[0] to few[1].
 type flat struct {
-	from, to int32 // none: the rule is not flat
-	neutral  bool
+	few     [6]int32
+	n       uint16 // how many; none: the rule is not flat
+	neutral bool
+}
+
+func (f *flat) parts(s *Set) []int32 {
+	if int(f.n) <= len(f.few) {
+		return f.few[:f.n]
+	}
+	return s.flats[f.few[0]:f.few[1]]
 }
 
 func (s *Set) flatten(root *node) flat {
@@ -86,9 +94,12 @@ func (s *Set) flatten(root *node) flat {
 	}
 	// What looks into the profile's maps comes last: an answer that decides may come before it.
 	slices.SortStableFunc(codes, func(a, b int32) int { return cmp.Compare(s.quick[a>>1].cost(), s.quick[b>>1].cost()) })
-	f := flat{from: int32(len(s.flats)), neutral: root.op != either}
-	s.flats = append(s.flats, codes...)
-	f.to = int32(len(s.flats))
+	f := flat{n: uint16(len(codes)), neutral: root.op != either}
+	if copy(f.few[:], codes) < len(codes) {
+		f.few[0] = int32(len(s.flats))
+		s.flats = append(s.flats, codes...)
+		f.few[1] = int32(len(s.flats))
+	}
 	return f
 }
 
@@ -105,7 +116,7 @@ func (q *quick) cost() int {
 // partOf is which part of a flat rule the atom is; everyPart where it isn't one part among the first.
 func (s *Set) partOf(f *flat, atom int32) int {
 	found := everyPart
-	for i, code := range s.flats[f.from:f.to] {
+	for i, code := range f.parts(s) {
 		if code>>1 == atom {
 			if found != everyPart {
 				return everyPart
@@ -121,7 +132,7 @@ func (f *flat) eval(s *Set, v *view) (ok bool, until event.Instant, held uint8) 
 	var soonest, latest event.Instant
 	decided := false
 	m := v.memo
-	for i, code := range s.flats[f.from:f.to] {
+	for i, code := range f.parts(s) {
 		ok, until := m.eval(int(code>>1), v)
 		ok = ok != (code&1 != 0)
 		switch {

@@ -25,7 +25,7 @@ type Set struct {
 	atoms  []*atom
 	quick  []quick   // by atom
 	flat   []flat    // by rank
-	flats  []int32   // the parts of flat rules
+	flats  []int32   // the parts of flat rules that have many
 	leans  []leaning // by atom
 	leaves *LeafSet
 	index  index
@@ -63,6 +63,7 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 		s.rank[ids[i]] = rank
 		s.rules = append(s.rules, ranked{id: ids[i], root: s.share(rules[i].root, byText, byName)})
 	}
+	s.settle()
 	s.leans = make([]leaning, len(s.atoms))
 	for rank := range s.rules {
 		f := s.flatten(s.rules[rank].root)
@@ -77,6 +78,7 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 			}
 		})
 	}
+	s.gather()
 	for id, a := range s.atoms {
 		s.index.add(int32(id), a)
 	}
@@ -118,6 +120,47 @@ func (s *Set) share(n *node, byText, byName map[string]int) *node {
 		made.parts = append(made.parts, s.share(part, byText, byName))
 	}
 	return made
+}
+
+// settle numbers the atoms by what they look at: a step looks at those of one trait, or of one leaf, together, and waits
+// mostly for memory.
+func (s *Set) settle() {
+	order := make([]int, len(s.atoms))
+	for id := range order {
+		order[id] = id
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := s.atoms[i], s.atoms[j]
+		by := cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.trait, b.trait), cmp.Compare(a.test.limit, b.test.limit))
+		if by == 0 && a.leaf != nil && b.leaf != nil {
+			by = cmp.Or(cmp.Compare(a.leaf.ID, b.leaf.ID), cmp.Compare(a.n, b.n))
+		}
+		return by
+	})
+	atoms, quick, number := make([]*atom, len(order)), make([]quick, len(order)), make([]int, len(order))
+	for id, was := range order {
+		atoms[id], quick[id], number[was] = s.atoms[was], s.quick[was], id
+	}
+	s.atoms, s.quick = atoms, quick
+	for rank := range s.rules {
+		s.rules[rank].root.atoms(false, func(n *node, _ bool) { n.id = number[n.id] })
+	}
+}
+
+// gather puts all leans into one list, in the order of the atoms.
+func (s *Set) gather() {
+	size := 0
+	for i := range s.leans {
+		size += len(s.leans[i].plain) + len(s.leans[i].negated)
+	}
+	all := make([]lean, 0, size)
+	for i := range s.leans {
+		for _, list := range [2]*[]lean{&s.leans[i].plain, &s.leans[i].negated} {
+			from := len(all)
+			all = append(all, *list...)
+			*list = all[from:len(all):len(all)]
+		}
+	}
 }
 
 func (s *Set) numberTrait(name string, byName map[string]int) int {

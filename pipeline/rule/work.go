@@ -138,7 +138,7 @@ func (w *Work) record(e *event.Event) {
 		var known [16]answer
 		was := known[:0]
 		for _, id := range atoms {
-			ok, until := w.set.atoms[id].eval(&w.view)
+			ok, until := w.set.quick[id].eval(w.set, int(id), &w.view)
 			was = append(was, answer{ok: ok, until: until})
 		}
 		l.Record(p, e)
@@ -304,7 +304,7 @@ func (w *Work) Next() (rank int, in bool) {
 
 // Ask answers the rule, as [Rule.Eval] does.
 func (w *Work) Ask(rank int) (ok bool, until event.Instant) {
-	if f := &w.set.flat[rank]; f.to > f.from {
+	if f := &w.set.flat[rank]; f.n > 0 {
 		ok, until, w.members.Held[rank] = f.eval(w.set, &w.view)
 		return ok, until
 	}
