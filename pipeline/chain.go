@@ -25,6 +25,8 @@ type Chain struct {
 type Result struct {
 	Facts      Facts
 	Deliveries []Delivery
+	// Leaving are records for other profiles, in order. They have no source yet.
+	Leaving []event.Event
 	// Wake is the wake-up to arm; zero when the one that is armed serves, or none is needed.
 	Wake event.Instant
 }
@@ -33,6 +35,10 @@ type Result struct {
 // owes up to now, each at its own due instant: so the result does not depend on how late a wake-up comes.
 func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Result, error) {
 	var r Result
+	if p.Into != "" {
+		forward(p, e, position, &r)
+		return r, nil
+	}
 	if e.Type == event.Wake && p.Applied == 0 {
 		return r, nil // of a profile that is gone
 	}
@@ -41,9 +47,18 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 		return r, err
 	}
 	p.Now = now
-	if e.Type == event.Wake {
+	c.announce(p, e, position, &r)
+	switch e.Type {
+	case event.Wake:
 		p.Armed = 0 // a handled wake-up always re-arms, stale or not
-	} else {
+	case event.Merge:
+		c.leave(p, e, position, &r)
+		return r, nil
+	case event.Transfer:
+		if err := c.takeIn(p, e, position, &r); err != nil {
+			return r, err
+		}
+	default:
 		s := c.step(p, e, position)
 		for _, stage := range c.Stages {
 			stage.Apply(s)

@@ -38,6 +38,8 @@ type Commit struct {
 	Hash []byte `cbor:"12,keyasint,omitempty"`
 	// After is the position of the commit before this one.
 	After uint64 `cbor:"13,keyasint,omitempty"`
+	// Leaving are records for other logs, in order: encoded events without a source.
+	Leaving [][]byte `cbor:"14,keyasint,omitempty"`
 }
 
 // WakeUp asks for a profile to be looked at again at an instant. It is a hint: what is owed by then is run
@@ -117,7 +119,8 @@ const (
 	factChanges   protowire.Number = 5 // CBOR
 	factDecisions protowire.Number = 6 // CBOR
 	// factPropensity is one each: the name, after the eight bytes of the value and those of the confidence.
-	factPropensity protowire.Number = 7
+	factPropensity protowire.Number = 8
+	factMerges     protowire.Number = 7 // CBOR
 )
 
 // AppendFacts encodes what one record of the log stated after what is in buf; nothing stated adds nothing.
@@ -140,7 +143,7 @@ func (c *CommitCodec) AppendFacts(buf, record []byte, f *Facts) ([]byte, error) 
 		field protowire.Number
 		some  bool
 		all   any
-	}{{factChanges, len(f.Changes) > 0, f.Changes}, {factDecisions, len(f.Decisions) > 0, f.Decisions}} {
+	}{{factChanges, len(f.Changes) > 0, f.Changes}, {factDecisions, len(f.Decisions) > 0, f.Decisions}, {factMerges, len(f.Merges) > 0, f.Merges}} {
 		if !part.some {
 			continue
 		}
@@ -200,6 +203,9 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 		case factDecisions:
 			decisions, _ := protowire.ConsumeBytes(value)
 			err = c.dec.Unmarshal(decisions, &f.Decisions)
+		case factMerges:
+			merges, _ := protowire.ConsumeBytes(value)
+			err = c.dec.Unmarshal(merges, &f.Merges)
 		}
 		if err != nil {
 			return f, fmt.Errorf("decode facts of position %d: %w", r.Position, err)
@@ -225,6 +231,7 @@ func (c *CommitCodec) Facts(commit *Commit) (Facts, error) {
 		all.Events = append(all.Events, f.Events...)
 		all.Changes = append(all.Changes, f.Changes...)
 		all.Decisions = append(all.Decisions, f.Decisions...)
+		all.Merges = append(all.Merges, f.Merges...)
 	}
 	return all, nil
 }

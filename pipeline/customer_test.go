@@ -45,6 +45,8 @@ type rig struct {
 	number int // of the partition
 	// serve may put something between the Router and the chain.
 	serve func(*pipeline.Customer) (*bus.Subscriber, message.NoPublishHandlerFunc)
+	// load makes the chain of a whole process; nil: accountChain.
+	load func(context.Context, pipeline.Controls) (*pipeline.Chain, error)
 }
 
 func newRig(t *testing.T, partitions int) *rig {

@@ -11,6 +11,7 @@ type Facts struct {
 	Events    []Enriched      `json:"events,omitempty"`
 	Changes   []SegmentChange `json:"changes,omitempty"`
 	Decisions []Decision      `json:"decisions,omitempty"`
+	Merges    []Merge         `json:"merges,omitempty"`
 }
 
 // Enriched is an event with what was known of the customer right after it.

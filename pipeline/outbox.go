@@ -33,6 +33,7 @@ type relaySession struct {
 	*SourceSession
 	relay     *Relay
 	partition int
+	leaving   leaving
 	records   *state.Bucket
 	repeats   uint64                  // commits up to here may have been relayed before
 	ends      map[string]bool         // of the batch's decisions: their records say QueueFull
@@ -73,6 +74,10 @@ func (r *Relay) open(ctx context.Context, topic string) (_ bus.Session, err erro
 		SourceSession: NewSourceSession(fmt.Sprintf("relay.%s.%d", topology.Generation(info), partition), wave),
 		relay:         r, partition: partition, repeats: info.State.LastSeq,
 		ends: map[string]bool{}, sent: map[int]*orderToSend{}, dropped: map[uint64]*orderToSend{},
+	}
+	if s.leaving, err = newLeaving(ctx, r.js, info, partition); err != nil {
+		s.Close()
+		return nil, err
 	}
 	if s.records, err = state.Open(r.js.Conn(), topology.Deliveries); err == nil {
 		err = s.records.Refresh(ctx)
@@ -172,6 +177,7 @@ func (s *relaySession) Commit(ctx context.Context, last uint64, ack func() error
 	if err := s.SourceSession.Commit(ctx, last, ack); err != nil {
 		return err
 	}
+	clear(s.leaving.last)
 	return s.relay.faults.at(outputsAcked)
 }
 

@@ -48,6 +48,7 @@ type batch struct {
 	deliveries  []Delivery
 	wakes       []WakeUp
 	deadLetters []DeadLetter
+	leaving     [][]byte // records for other logs
 	dirty       []*entry
 	size        int
 	oldest      event.Instant // the earliest `accepted` in it, for the age metric
@@ -121,7 +122,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	}
 	commit := Commit{
 		Epoch: p.epoch, After: p.after, Position: p.position, Sources: p.sources, Controls: p.controls,
-		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Hash: p.hash.Sum(),
+		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Leaving: b.leaving, Hash: p.hash.Sum(),
 	}
 	for _, e := range b.dirty {
 		encoded := profile.Encode(e.profile)

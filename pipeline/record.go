@@ -42,6 +42,9 @@ func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error 
 		if err := p.c.poison.of(p.number, d.Sequence); err != nil {
 			p.park(d, "failed", err)
 			outcome = "parked"
+			if err := p.joins(d, e); err != nil {
+				return err
+			}
 		} else if err := p.apply(d, e); err != nil {
 			p.c.poison.add(p.number, d.Sequence, err)
 			p.broken = err // the profile is half changed: claim the partition again and park this record
@@ -95,10 +98,33 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 	if entry.profile.Applied != d.Sequence {
 		return nil // a wake-up of a profile that is gone
 	}
+	return p.take(d, e, entry, &result)
+}
+
+// joins applies what is left of a record whose step fails.
+func (p *partition) joins(d bus.Delivery, e *event.Event) error {
+	entry := p.cache.get(e.Profile)
+	if len(e.Joins) == 0 || entry == nil || d.Sequence <= entry.profile.Applied {
+		return nil
+	}
+	result := p.chain.Joins(entry.profile, e, d.Sequence)
+	return p.take(d, e, entry, &result)
+}
+
+// take takes what a record led to into the batch.
+func (p *partition) take(d bus.Delivery, e *event.Event, entry *entry, result *Result) error {
 	if err := p.state(d, &result.Facts); err != nil {
 		return err
 	}
 	b := &p.batch
+	for i := range result.Leaving {
+		data, err := result.Leaving[i].Encode()
+		if err != nil {
+			return err
+		}
+		b.leaving = append(b.leaving, data)
+		b.size += len(data)
+	}
 	b.decisions = append(b.decisions, result.Facts.Decisions...)
 	b.deliveries = append(b.deliveries, result.Deliveries...)
 	b.size += 64 // a wake-up's

@@ -14,9 +14,10 @@ import (
 	"attune/pipeline/topology"
 )
 
-// Relay publishes what leaves a partition: deliveries, wake-ups and dead letters of each commit, in order. It
-// repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence, the dead
-// letters by where they were read, within the broker's window of two minutes. It waits for nobody but the broker.
+// Relay publishes what leaves a partition: deliveries, wake-ups, dead letters and records for other logs of each commit,
+// in order. It repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence and by
+// the records' sources, the dead letters by where they were read, within the broker's window of two minutes. It waits for
+// nobody but the broker.
 type Relay struct {
 	js      jetstream.JetStream
 	commits *CommitCodec
@@ -83,6 +84,13 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 			return nil, fmt.Errorf("relay: %w", err)
 		}
 		out = append(out, letter)
+	}
+	for i, record := range commit.Leaving {
+		sent, err := s.leaving.message(m, record, h.Delivery().Sequence*ordinalsPerCommit+uint64(i))
+		if err != nil {
+			return nil, fmt.Errorf("relay: commit %d: %w", h.Delivery().Sequence, err)
+		}
+		out = append(out, sent)
 	}
 	return out, nil
 }

@@ -11,6 +11,11 @@ import (
 // them, so that the log's reader applies each once. The batch of a session is the source's batch.
 type SourceSession struct {
 	*bus.WaveSession
+	numbering
+}
+
+// numbering gives the records of one source their marks.
+type numbering struct {
 	name string
 	last map[int]event.Source // by target partition, within the batch
 }
@@ -18,12 +23,12 @@ type SourceSession struct {
 // NewSourceSession names a source by its stream, that stream's generation and the partition, such as raw.ly2k1.3:
 // ordinals of a stream that was made anew begin again.
 func NewSourceSession(name string, wave *bus.Wave) *SourceSession {
-	return &SourceSession{WaveSession: bus.NewWaveSession(wave), name: name, last: map[int]event.Source{}}
+	return &SourceSession{WaveSession: bus.NewWaveSession(wave), numbering: numbering{name, map[int]event.Source{}}}
 }
 
 // Source numbers the next record to a partition. Ordinals rise within the source; asking twice for the same
 // one, after a Nack, gives the same answer.
-func (s *SourceSession) Source(partition int, ordinal uint64) event.Source {
+func (s *numbering) Source(partition int, ordinal uint64) event.Source {
 	before := s.last[partition]
 	if before.Ordinal == ordinal {
 		return before

@@ -29,6 +29,9 @@ type Step struct {
 	Profile *profile.Profile
 	// Before is what the profile was before the step.
 	Before profile.Before
+	// Loser is what was merged into the profile before this step, which has no event; nil in all others. All is to be
+	// judged anew, and memberships are those of both.
+	Loser *profile.Profile
 	// Position is the log sequence of the record that is being worked on.
 	Position uint64
 	// Version and Definitions are the number and the hash of the definitions in force.
@@ -39,6 +42,8 @@ type Step struct {
 	Changes    []SegmentChange
 	Decisions  []Decision
 	Deliveries []Delivery
+
+	because string // of a merge's flips
 }
 
 // Historical tells that this step may change state but fires nothing.
@@ -48,6 +53,8 @@ func (s *Step) Historical() bool { return s.Event != nil && s.Event.Historical }
 func (s *Step) Flip(segment string, entered bool) {
 	reason := BecauseEvent
 	switch {
+	case s.Loser != nil:
+		reason = s.because
 	case s.Event == nil:
 		reason = BecauseTime
 	case s.Event.Historical:

@@ -60,7 +60,7 @@ func (c *profileCommand) Run(ctx context.Context, s streams) error {
 		Timeline []timelineEntry `json:"timeline,omitempty"`
 	}{profileView: view(f, event.At(time.Now()))}
 	if c.Personal {
-		entry, err := reader.personal(ctx, id)
+		entry, err := reader.personal(ctx, f.ID)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (c *profileCommand) Run(ctx context.Context, s streams) error {
 	}
 	var missing error
 	if c.Limit > 0 {
-		shown.Timeline, missing = c.timeline(ctx, id)
+		shown.Timeline, missing = c.timeline(ctx, f.ID)
 	}
 	if c.JSON {
 		err = json.NewEncoder(s.out).Encode(shown)
@@ -84,14 +84,15 @@ func (c *profileCommand) Run(ctx context.Context, s streams) error {
 // timelineEntry is one thing that changed the customer, or that was decided about them.
 type timelineEntry struct {
 	At     string `json:"at"`
-	What   string `json:"what"` // event, segment, decision or message
+	What   string `json:"what"` // event, segment, decision, message or merge
 	Name   string `json:"name"`
 	Detail string `json:"detail,omitempty"`
 }
 
-// timelineSQL is what happened to a customer and what was decided, in the order of the log, the newest last. An event
-// comes before what it led to.
+// timelineSQL is what happened to a customer and what was decided, under all ids that they had, in the order of the log,
+// the newest last. An event comes before what it led to.
 const timelineSQL = `
+WITH ids AS (SELECT '%[1]s' AS id UNION ALL SELECT profile_id FROM merged_profiles WHERE current_id = '%[1]s')
 SELECT concat(replaceOne(toString(time), ' ', 'T'), 'Z') AS at, what, name, detail FROM
 (
     SELECT time, rank, what, name, detail, sequence FROM
@@ -99,16 +100,19 @@ SELECT concat(replaceOne(toString(time), ' ', 'T'), 'Z') AS at, what, name, deta
         SELECT accepted AS time, 1 AS rank, 'event' AS what, if(event = '', toString(type), toString(event)) AS name,
             concat(if(historical, 'historical, ', ''), if(occurred = accepted, '', concat('occurred ', toString(occurred), ', ')),
                 if(revenue = 0, '', concat(toString(revenue), ' ', toString(currency), ', ')), 'clv ', toString(clv)) AS detail, sequence
-        FROM events WHERE profile_id = '%[1]s'
+        FROM events WHERE profile_id IN ids
         UNION ALL
         SELECT at, 2, 'segment', toString(segment), concat(if(entered, 'entered', 'exited'), ', because of ', toString(reason)), sequence
-        FROM segment_changes WHERE profile_id = '%[1]s'
+        FROM segment_changes WHERE profile_id IN ids
         UNION ALL
         SELECT at, 3, 'decision', toString(campaign), concat(toString(outcome), if(reason = '', '', concat(': ', toString(reason))), if(detail = '', '', concat(', ', detail))), sequence
-        FROM decisions WHERE profile_id = '%[1]s'
+        FROM decisions WHERE profile_id IN ids
         UNION ALL
         SELECT at, 4, 'message', toString(campaign), concat(toString(outcome), if(reason = '', '', concat(': ', toString(reason)))), sequence
-        FROM messages WHERE profile_id = '%[1]s'
+        FROM messages WHERE profile_id IN ids
+        UNION ALL
+        SELECT at, 5, 'merge', loser, if(refused = '', concat('is ', winner), concat('is not ', winner, ': ', toString(refused))), sequence
+        FROM profile_merges WHERE winner IN ids
     )
     ORDER BY sequence DESC, time DESC, rank DESC
     LIMIT %[2]d
@@ -207,6 +211,9 @@ func printProfile(out io.Writer, v *profileView, timeline []timelineEntry) error
 	}
 	for _, wait := range v.Waits {
 		line("wait", "%s %s due %s", wait.Campaign, wait.Key, wait.Due)
+	}
+	for _, m := range v.Merged {
+		line("merged", "%s at %s", m.ID, m.At)
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Personal)) {
 		line("personal", "%s: %s", name, v.Personal[name])

@@ -170,6 +170,26 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("explain %s says %s", args, said)
 		}
 	}
+	// A visitor on another device turns out to be Ada: she keeps the older id, and the other one leads to her.
+	d.post("/v1/track", `{"anonymousId":"phone","event":"Looked Around"}`)
+	var visitor string
+	d.eventually(20*time.Second, "a visitor", func() bool {
+		status, answer := d.ask("anonymous:phone", "shop-token")
+		visitor, _ = answer["id"].(string)
+		return status == http.StatusOK && visitor != id
+	})
+	d.post("/v1/identify", `{"userId":"ada","anonymousId":"phone"}`)
+	d.eventually(20*time.Second, "one customer", func() bool {
+		_, answer := d.ask(visitor, "shop-token")
+		return answer["id"] == id && strings.Contains(jsonText(t, answer["events"]), "Looked Around") && strings.Contains(jsonText(t, answer["merged"]), visitor)
+	})
+	if _, answer := d.ask(visitor+"?personal=true", "support-token"); !strings.Contains(jsonText(t, answer["personal"]), `"email":"ada@mail.example"`) {
+		t.Errorf("by the visitor's id the personal fields are %v", answer["personal"])
+	}
+	d.eventually(20*time.Second, "the merge in the timeline", func() bool {
+		shown := show("user:ada")
+		return strings.Contains(shown, "Looked Around") && strings.Contains(shown, "is "+id)
+	})
 	if said := failure(t, "profile", "--data", d.data, "nobody"); !strings.Contains(said, "nothing was ever committed") {
 		t.Errorf("of nobody it says %s", said)
 	}

@@ -107,7 +107,7 @@ func (a *profileAPI) find(ctx context.Context, asked string, personal bool) (*pr
 	}
 	v := view(f, event.At(time.Now()))
 	if personal {
-		entry, err := reader.personal(ctx, id)
+		entry, err := reader.personal(ctx, f.ID)
 		if err != nil {
 			return nil, err
 		}

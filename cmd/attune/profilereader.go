@@ -90,12 +90,27 @@ func (r *profileReader) resolve(ctx context.Context, asked string) (string, erro
 	if err != nil {
 		return "", fmt.Errorf("read identity: %w", err)
 	}
-	return string(entry.Value()), nil
+	return normalize.ProfileOf(entry.Value()), nil
 }
 
-// read finds a profile by its id. First it looks into the commits that are not folded yet and then into the bucket, so
-// that what is folded meanwhile is not missed.
+// maxMerges bounds how often a customer is looked for elsewhere.
+const maxMerges = 100
+
+// read finds a customer by the id of a profile, also one that went on in another one.
 func (r *profileReader) read(ctx context.Context, id string) (*found, error) {
+	for range maxMerges {
+		f, err := r.readOne(ctx, id)
+		if err != nil || f.Into == "" {
+			return f, err
+		}
+		id = f.Into
+	}
+	return nil, fmt.Errorf("profile %s went on in another one more than %d times", id, maxMerges)
+}
+
+// readOne finds a profile by its id. First it looks into the commits that are not folded yet and then into the bucket, so
+// that what is folded meanwhile is not missed.
+func (r *profileReader) readOne(ctx context.Context, id string) (*found, error) {
 	f := &found{Partition: topology.Partition(id, r.partitions)}
 	encoded, folded, err := r.readTail(ctx, f, id)
 	if err != nil {

@@ -38,6 +38,8 @@ type profileView struct {
 	Consents map[string]consentView  `json:"consents"`
 	Segments []segmentView           `json:"segments"`
 	Waits    []waitView              `json:"waits"`
+	// Merged are the ids that this customer had too.
+	Merged []mergedView `json:"merged"`
 
 	Personal map[string]json.RawMessage `json:"personal,omitempty"`
 }
@@ -105,6 +107,11 @@ type segmentView struct {
 	Until event.Instant `json:"until,omitzero"`
 }
 
+type mergedView struct {
+	ID string        `json:"id"`
+	At event.Instant `json:"at"`
+}
+
 type waitView struct {
 	Campaign string        `json:"campaign"`
 	Key      string        `json:"key,omitempty"`
@@ -122,7 +129,7 @@ func view(f *found, now event.Instant) profileView {
 		Orders: viewOrders(p, now), CLV: number(p.Scores.CLV), Alive: p.Scores.Alive, ScoredAt: p.Scores.Scored,
 		Affinities: map[string]map[string]float64{}, Viewed: []viewedView{}, Cart: []cartView{},
 		Events: map[string]activityView{}, Traits: map[string]event.Object{}, Consents: map[string]consentView{},
-		Segments: []segmentView{}, Waits: []waitView{}, SendHour: viewHour(p, now),
+		Segments: []segmentView{}, Waits: []waitView{}, Merged: []mergedView{}, SendHour: viewHour(p, now),
 	}
 	if name := p.StyleGroup(); name != "" {
 		confidence, until := p.StyleConfidence(now)
@@ -155,6 +162,9 @@ func view(f *found, now event.Instant) profileView {
 	}
 	for _, w := range p.Waits {
 		v.Waits = append(v.Waits, waitView{w.Campaign, w.Key, w.Due})
+	}
+	for _, m := range p.Merged {
+		v.Merged = append(v.Merged, mergedView(m))
 	}
 	return v
 }

@@ -169,8 +169,8 @@ func (r *trainReport) print(out io.Writer) error {
 // orderDays reads on which days, UTC, each customer bought, and for how much: what profiles keep of orders, and what
 // scores are made from. A day's refunds are not taken off.
 func orderDays(ctx context.Context, dsn string) (log []fit.Purchase, err error) {
-	const query = `SELECT profile_id, toInt32(floor(toUnixTimestamp64Milli(occurred) / 86400000)) AS day, sum(greatest(revenue, 0))
-		FROM events WHERE event = 'Order Completed' AND type = 'track' GROUP BY profile_id, day ORDER BY profile_id, day`
+	const query = `SELECT if(current_id = '', events.profile_id, current_id) AS customer, toInt32(floor(toUnixTimestamp64Milli(occurred) / 86400000)) AS day, sum(greatest(revenue, 0))
+		FROM events LEFT JOIN merged_profiles USING (profile_id) WHERE event = 'Order Completed' AND type = 'track' GROUP BY customer, day ORDER BY customer, day`
 	reader, writer := io.Pipe()
 	go func() { writer.CloseWithError(clickhouse.Query(ctx, dsn, query, "TabSeparated", writer)) }()
 	defer func() { _ = reader.Close() }() // ends the query, if it is not at its end

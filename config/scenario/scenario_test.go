@@ -72,6 +72,16 @@ steps:
   - {at: 1m, expect: {segments: {fan: [u1], pro: [u1]}}}
   - {at: 2m, track: {user: u2, anonymous: a1, event: Other}}
   - {at: 2m, expect: {segments: {fan: [u1]}}}`,
+		"a known user and a visitor with a history become one, and two users don't": `
+steps:
+  - {at: 0s, identify: {user: u1, consent: {email: true}}}
+  - {at: 1m, track: {anonymous: a1, event: Liked}}
+  - {at: 1m, expect: {segments: {fan: [a1]}, decisions: [{user: a1, campaign: hello, outcome: suppressed, reason: consent_unknown}]}}
+  - {at: 2m, identify: {user: u1, anonymous: a1}}
+  - {at: 2m, expect: {segments: {fan: [u1]}, decisions: []}}
+  - {at: 3m, track: {user: u2, anonymous: a1, event: Liked}}
+  - {at: 3m, expect: {segments: {fan: [u1, u2]}, decisions: [{user: u2, campaign: hello, outcome: suppressed, reason: consent_unknown}]}}
+  - {at: 61m, expect: {segments: {fan: [u2]}}}`,
 		"personal traits come from the vault, and are not in the profile": `
 steps:
   - {at: 0s, identify: {user: u1, traits: {firstName: Ada, e-mail: ada@shop.example, plan: pro}, consent: {email: true}}}

@@ -151,7 +151,40 @@ func (w *world) apply(c *customer, e *event.Event) error {
 	for _, d := range result.Facts.Decisions {
 		w.decisions = append(w.decisions, happened[pipeline.Decision]{c, d})
 	}
+	for i := range result.Leaving { // at once: a scenario has no way between two logs
+		sent := &result.Leaving[i]
+		to := w.customer(sent.Profile)
+		if sent.Type == event.Transfer {
+			w.become(c, to)
+		}
+		if err := w.apply(to, sent); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// become lets all that one customer is known by, and what they did, be another one's.
+func (w *world) become(loser, winner *customer) {
+	for _, ids := range []map[string]*customer{w.users, w.visitors} {
+		for id, c := range ids {
+			if c == loser {
+				ids[id] = winner
+			}
+		}
+	}
+	winner.name = cmp.Or(winner.name, loser.name)
+	winner.history, loser.history = append(winner.history, loser.history...), nil
+	for i := range w.deliveries {
+		if w.deliveries[i].who == loser {
+			w.deliveries[i].who = winner
+		}
+	}
+	for i := range w.decisions {
+		if w.decisions[i].who == loser {
+			w.decisions[i].who = winner
+		}
+	}
 }
 
 // known is the customer whom a user's or a visitor's id names; nil: nobody.

@@ -71,9 +71,13 @@ func (e *Event) field(name, v []byte, s *scanner) (err error) {
 	case "context":
 		e.Context, err = decodeObject(v, s)
 	case "consent":
-		err = json.Unmarshal(v, &e.Consent) // these two are rare
+		err = json.Unmarshal(v, &e.Consent) // these four are rare
 	case "trace":
 		e.Trace, err = decodeText(v)
+	case "joins":
+		err = json.Unmarshal(v, &e.Joins)
+	case "merge":
+		err = json.Unmarshal(v, &e.Merge)
 	case "control":
 		err = json.Unmarshal(v, &e.Control)
 	case "source":
@@ -120,7 +124,7 @@ func decodeText(v []byte) (string, error) {
 
 // decodeType finds the constant, so that the common ones cost no copy.
 func decodeType(v []byte) (Type, error) {
-	for _, t := range [...]Type{Track, Identify, Page, Screen, Group, Alias, Delivery, Wake, Control} {
+	for _, t := range [...]Type{Track, Identify, Page, Screen, Group, Alias, Delivery, Wake, Control, Merge, Transfer} {
 		if len(v) == len(t)+2 && string(v[1:len(v)-1]) == string(t) {
 			return t, nil
 		}
@@ -187,6 +191,16 @@ func (e *Event) append(b []byte) (_ []byte, err error) {
 		b = append(b, '}')
 	}
 	b = appendOptional(b, `,"trace":`, e.Trace)
+	if len(e.Joins) > 0 {
+		if b, err = appendJSON(append(b, `,"joins":`...), e.Joins); err != nil {
+			return nil, err
+		}
+	}
+	if e.Merge != nil {
+		if b, err = appendJSON(append(b, `,"merge":`...), e.Merge); err != nil {
+			return nil, err
+		}
+	}
 	if c := e.Control; c != nil {
 		b = appendText(append(b, `,"control":{"kind":`...), c.Kind)
 		b = strconv.AppendUint(append(b, `,"version":`...), c.Version, 10)
@@ -211,6 +225,12 @@ func (o Object) append(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	return append(b, parsed...), nil
+}
+
+// appendJSON writes what is too rare to be written by hand.
+func appendJSON(b []byte, v any) ([]byte, error) {
+	data, err := json.Marshal(v)
+	return append(b, data...), err
 }
 
 func appendOptional(b []byte, key, value string) []byte {

@@ -103,6 +103,13 @@ func randomEvent(t *rapid.T) Event {
 		Consent: rapid.MapOf(words, rapid.Bool()).Draw(t, "consent"), Trace: words.Draw(t, "trace"),
 		Source: Source{Name: words.Draw(t, "source"), Ordinal: rapid.Uint64().Draw(t, "ordinal"), After: rapid.Uint64().Draw(t, "after")},
 	}
+	if rapid.Bool().Draw(t, "joins") {
+		e.Joins = []Join{{Loser: words.Draw(t, "loser"), Refused: words.Draw(t, "refused")}, {}}
+	}
+	if rapid.Bool().Draw(t, "merge") {
+		e.Type = Merge
+		e.Merge = &MergeRecord{Loser: words.Draw(t, "loser"), Winner: words.Draw(t, "winner"), State: rapid.SliceOf(rapid.Byte()).Draw(t, "state")}
+	}
 	if rapid.Bool().Draw(t, "control") {
 		e.Control = &ControlRecord{Kind: words.Draw(t, "kind"), Version: rapid.Uint64().Draw(t, "version"), Hash: words.Draw(t, "hash")}
 	}

@@ -15,6 +15,8 @@ const (
 	Delivery Type = "delivery" // the end of a delivery: accepted, dropped, bounced or unknown
 	Wake     Type = "wake"     // a due wake-up: runs what the profile owes, states nothing of its own
 	Control  Type = "control"  // a control record: changes what decides, belongs to no profile
+	Merge    Type = "merge"    // the profile goes on in another one: it hands over all that it is
+	Transfer Type = "transfer" // what a merged profile was, on its way to the one it goes on in
 )
 
 // Names from Segment's ecommerce and email specs that Attune gives a meaning of its own.
@@ -53,10 +55,29 @@ type Event struct {
 	// Trace is the W3C traceparent of the call that led to the event; empty where the caller sent none.
 	Trace string `json:"trace,omitempty"`
 
+	// Joins are other profiles that the call showed to be this customer's.
+	Joins []Join `json:"joins,omitempty"`
+	// Merge is set on records of the types Merge and Transfer only.
+	Merge *MergeRecord `json:"merge,omitempty"`
 	// Control is set on control records only.
 	Control *ControlRecord `json:"control,omitempty"`
 	// Source tells repeats from news without a window.
 	Source Source `json:"source"`
+}
+
+// Join names a profile that is the same customer as the event's: what it was comes in a Transfer.
+type Join struct {
+	Loser string `json:"loser"`
+	// Refused is why the two stay apart all the same; empty: they don't.
+	Refused string `json:"refused,omitempty"`
+}
+
+// MergeRecord says which profile goes on in which. A profile is the loser of one merge at most.
+type MergeRecord struct {
+	Loser  string `json:"loser"`
+	Winner string `json:"winner"`
+	// State is the loser, encoded as it is stored; on a Transfer only.
+	State []byte `json:"state,omitempty"`
 }
 
 // ControlRecord names an immutable object that steers decisions from here on. The object is stored before

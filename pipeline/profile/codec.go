@@ -68,6 +68,13 @@ func Encode(p *Profile) []byte {
 		b = appendEntry(b, 40, appendKept(inner[:0], id, p.Kept[id]))
 	}
 	b = appendInt(b, 41, p.SegmentsDue)
+	b = appendText(b, 50, p.Into)
+	for i := range p.Awaits {
+		b = appendEntry(b, 51, appendAwait(inner[:0], &p.Awaits[i]))
+	}
+	for i := range p.Merged {
+		b = appendEntry(b, 52, appendMerged(inner[:0], &p.Merged[i]))
+	}
 	return appendBytes(b, 60, appendPropensities(inner[:0], &p.Propensities))
 }
 
@@ -186,7 +193,7 @@ func appendWait(b []byte, w *Wait) []byte {
 	b = appendBytes(b, 6, w.Properties)
 	b = appendText(b, 7, w.Name)
 	b = appendInt(b, 8, w.Occurred)
-	return appendText(b, 9, w.Trace)
+	return appendBool(appendText(b, 9, w.Trace), 50, w.Held)
 }
 
 // appendTimes writes a window's times: the first whole, the others by their distance.

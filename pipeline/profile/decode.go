@@ -184,6 +184,12 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 		return readKept(&p.Kept, w.part)
 	case 41:
 		p.SegmentsDue = w.instant()
+	case 50:
+		p.Into = w.text()
+	case 51:
+		return readOne(&p.Awaits, w.part, (*Await).field)
+	case 52:
+		return readOne(&p.Merged, w.part, (*Merged).field)
 	case 60:
 		return readFields(w.part, p.Propensities.field)
 	}
@@ -512,6 +518,8 @@ func (t *Wait) field(field protowire.Number, w wire) error {
 		t.Occurred = w.instant()
 	case 9:
 		t.Trace = w.text()
+	case 50:
+		t.Held = w.bool()
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 
 // Merge takes all that is known of the loser into the winner, as if the winner had done it: counts, money and times
 // exactly, decayed sums to nine digits. The loser stays as it is, and shares no memory with the winner afterwards that
-// either changes. Applied a second time it counts twice: the caller sees to that.
+// either changes. Applied a second time it counts twice: TookIn tells.
 //
 // Merge(a, b) and Merge(b, a) differ in ID, Applied and Armed, which stay the winner's: they belong to its place in the
 // log. The result is to be asked anew: Definitions is zero, so that all segments are judged at the next step, and the
@@ -45,6 +45,7 @@ func Merge(winner, loser *Profile) {
 	w.Segments = mergeSegments(w.Segments, l.Segments)
 	w.Waits = mergeWaits(w.Waits, l.Waits)
 	w.Sends = mergeSends(w.Sends, l.Sends)
+	w.mergeJoined(l)
 	w.Definitions, w.Members, w.SegmentsDue = 0, nil, w.EarliestUntil()
 	if w.Propensities.At != 0 || l.Propensities.At != 0 {
 		w.Propensities = Propensities{Next: w.Now}

@@ -85,7 +85,7 @@ func likewise() cmp.Options {
 	return cmp.Options{
 		cmpopts.EquateEmpty(),
 		cmp.Comparer(near),
-		cmpopts.IgnoreFields(profile.Profile{}, "ID", "Applied", "Armed", "Scores", "Standing"),
+		cmpopts.IgnoreFields(profile.Profile{}, "ID", "Applied", "Armed", "Scores", "Standing", "Merged"),
 	}
 }
 
@@ -174,6 +174,7 @@ func again(t *rapid.T, p *profile.Profile) *profile.Profile {
 func TestMerge(t *testing.T) {
 	winner := &profile.Profile{
 		ID: "w", Now: 100, Applied: 7, Armed: 300, Definitions: 4,
+		Awaits:   []profile.Await{{Loser: "l", Until: 900}, {Loser: "k", Until: 140}, {Loser: "n", Until: 800}},
 		Segments: map[string]profile.Membership{"both": {In: true, Since: 50, Until: 400}, "mine": {In: true, Since: 60}, "soon": {Until: 500}},
 		Waits:    []profile.Wait{{Campaign: "cart", Key: "1", Due: 200, Cause: "old"}, {Campaign: "cart", Key: "2", Due: 210}},
 		Sends:    []profile.Send{{Decision: "d1", At: 10}, {Decision: "d3", At: 30}},
@@ -182,6 +183,7 @@ func TestMerge(t *testing.T) {
 	}
 	loser := &profile.Profile{
 		ID: "l", Now: 150, Applied: 9, Armed: 250, Definitions: 4,
+		Awaits: []profile.Await{{Loser: "n", Until: 700}, {Loser: "m", Until: 600}, {Loser: "w", Until: 600}}, Merged: []profile.Merged{{ID: "j", At: 30}},
 		Segments: map[string]profile.Membership{"both": {In: true, Since: 40, Until: 700}, "theirs": {In: true, Since: 20}, "soon": {Until: 450}},
 		Waits:    []profile.Wait{{Campaign: "cart", Key: "1", Due: 220, Cause: "new"}},
 		Sends:    []profile.Send{{Decision: "d2", At: 20}},
@@ -191,6 +193,7 @@ func TestMerge(t *testing.T) {
 	profile.Merge(winner, loser)
 	want := &profile.Profile{
 		ID: "w", Now: 150, Applied: 7, Armed: 300,
+		Awaits: []profile.Await{{Loser: "m", Until: 600}, {Loser: "n", Until: 800}}, Merged: []profile.Merged{{ID: "j", At: 30}, {ID: "l", At: 150}},
 		Segments: map[string]profile.Membership{"both": {In: true, Since: 40, Until: 400}, "mine": {In: true, Since: 60}, "theirs": {In: true, Since: 20}, "soon": {Until: 450}},
 		Waits:    []profile.Wait{{Campaign: "cart", Key: "2", Due: 210}, {Campaign: "cart", Key: "1", Due: 220, Cause: "new"}},
 		Sends:    []profile.Send{{Decision: "d1", At: 10}, {Decision: "d2", At: 20}, {Decision: "d3", At: 30}},

@@ -82,6 +82,14 @@ type Profile struct {
 
 	// Armed is the wake-up that the broker holds for this profile; zero: none.
 	Armed event.Instant
+
+	// Into is the profile in which this one goes on; empty: it lives. Who went on in another one keeps nothing but ID, Now,
+	// Applied and this.
+	Into string
+	// Awaits are the profiles that are about to go on in this one, in the order of Loser once it took one in.
+	Awaits []Await
+	// Merged are the profiles that went on in this one, with those that went on in them, by time.
+	Merged []Merged
 }
 
 // Trait is one fact about the customer that is not personal, as JSON text, and when it was said.
@@ -170,6 +178,8 @@ type Wait struct {
 	Name       string // the triggering event's name
 	Occurred   event.Instant
 	Trace      string // and its trace
+	// Held tells that it began while Awaits kept decisions back.
+	Held bool
 }
 
 // Send is one mail that counts against caps, from its decision until it is too old to count or its delivery

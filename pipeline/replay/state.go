@@ -131,12 +131,29 @@ func (m *machine) step(d bus.Delivery, o *outcome) error {
 	}
 	if err != nil {
 		o.parked, o.data = true, nil
-		return m.restore(o.event.Profile)
+		if err := m.restore(o.event.Profile); err != nil || len(o.event.Joins) == 0 {
+			return err
+		}
+		return m.joins(d, o)
 	}
 	if o.data != nil {
 		m.encoded = o.data
 	}
 	m.applied = append(m.applied, d)
+	return nil
+}
+
+// joins applies what is left of a record whose step fails.
+func (m *machine) joins(d bus.Delivery, o *outcome) error {
+	p, err := m.profile(o.event.Profile)
+	if err != nil {
+		return err
+	}
+	result := m.chain.Joins(p, &o.event, d.Sequence)
+	if o.data, err = m.commits.AppendFacts(m.encoded[:0], d.Data, &result.Facts); err != nil {
+		return err
+	}
+	m.settle() // it can't be run again to come here
 	return nil
 }
 

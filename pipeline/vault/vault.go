@@ -64,6 +64,8 @@ func (h *Hasher) Hash(kind, value string) string {
 // Entry is what the vault holds of one profile.
 type Entry struct {
 	Fields map[string]Field `json:"fields"`
+	// Into is the profile whose entry has the fields; empty: this one has them.
+	Into string `json:"into,omitempty"`
 }
 
 // Field is one personal field's latest value.
@@ -146,20 +148,67 @@ func New(bucket *state.Bucket) *Vault { return &Vault{bucket: bucket} }
 // Close ends the access.
 func (v *Vault) Close() { v.bucket.Close() }
 
-// Get reads one profile's entry as it is at this moment, also where a replica lags; an empty one when there is none.
+// Get reads one profile's entry as it is at this moment, also where a replica lags; an empty one when there is none. Of a
+// profile that was moved it is that of the other one.
 func (v *Vault) Get(ctx context.Context, profile string) (Entry, error) {
 	if err := v.bucket.Refresh(ctx); err != nil {
 		return Entry{}, fmt.Errorf("vault: %w", err)
 	}
-	found, err := v.bucket.Get(ctx, []string{profile})
-	if err != nil {
-		return Entry{}, fmt.Errorf("vault: %w", err)
+	for range maxMoves {
+		found, err := v.bucket.Get(ctx, []string{profile})
+		if err != nil {
+			return Entry{}, fmt.Errorf("vault: %w", err)
+		}
+		e, err := Decode(found[profile].Value)
+		if err != nil || e.Into == "" {
+			return e, err
+		}
+		profile = e.Into
 	}
-	return Decode(found[profile].Value)
+	return Entry{}, fmt.Errorf("vault: profile %s was moved more than %d times", profile, maxMoves)
+}
+
+// maxMoves bounds how often fields are looked for elsewhere.
+const maxMoves = 100
+
+// Move lets a profile's fields be another one's: those that it has, and those that are merged into it from now on. Moving
+// again is fine.
+func (v *Vault) Move(ctx context.Context, from, to string) error {
+	for range mergeAttempts {
+		found, err := v.bucket.Get(ctx, []string{from})
+		if err != nil {
+			return fmt.Errorf("vault: %w", err)
+		}
+		entry, err := Decode(found[from].Value)
+		if err != nil {
+			return fmt.Errorf("vault: profile %s: %w", from, err)
+		}
+		if entry.Into != "" || from == to {
+			return nil
+		}
+		if len(entry.Fields) > 0 { // first, so that they are always somewhere
+			if err := v.Merge(ctx, map[string]map[string]Field{to: entry.Fields}); err != nil {
+				return err
+			}
+		}
+		data, err := encode(Entry{Fields: map[string]Field{}, Into: to})
+		if err != nil {
+			return fmt.Errorf("vault: profile %s: %w", from, err)
+		}
+		_, conflicts, err := v.bucket.Put(ctx, []state.Write{{Key: from, Value: data, Revision: found[from].Revision}})
+		if err != nil {
+			return fmt.Errorf("vault: %w", err)
+		}
+		if len(conflicts) == 0 {
+			return nil
+		}
+	}
+	return fmt.Errorf("vault: the entry of profile %s keeps changing under other hands", from)
 }
 
 // Merge takes over newer fields of many profiles, with compare-and-set.
 func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) error {
+	updates = maps.Clone(updates) // what was moved is another one's
 	open := make([]string, 0, len(updates))
 	for profile := range updates {
 		open = append(open, profile)
@@ -178,10 +227,18 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 			return fmt.Errorf("vault: %w", err)
 		}
 		var writes []state.Write
+		var moved []string
 		for _, profile := range open {
 			entry, err := Decode(found[profile].Value)
 			if err != nil {
 				return fmt.Errorf("vault: profile %s: %w", profile, err)
+			}
+			if entry.Into != "" {
+				both := Entry{Fields: maps.Clone(updates[entry.Into])}
+				both.Merge(updates[profile])
+				updates[entry.Into] = both.Fields
+				moved = append(moved, entry.Into)
+				continue
 			}
 			if !entry.Merge(updates[profile]) {
 				continue
@@ -200,6 +257,9 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 		for _, i := range conflicts {
 			open = append(open, writes[i].Key)
 		}
+		open = append(open, moved...)
+		slices.Sort(open)
+		open = slices.Compact(open)
 	}
 	return fmt.Errorf("vault: %d entries keep changing under other hands", len(open))
 }

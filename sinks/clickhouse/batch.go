@@ -41,6 +41,6 @@ func check(b pipeline.SinkBatch) error {
 
 // tables are the batch's rows, table by table; a table without rows is left out.
 func tables(parts []pipeline.SinkPart) []*rows {
-	all := []*rows{eventRows(parts), profileRows(parts), changeRows(parts), decisionRows(parts), messageRows(parts)}
+	all := []*rows{eventRows(parts), profileRows(parts), changeRows(parts), decisionRows(parts), messageRows(parts), mergeRows(parts)}
 	return slices.DeleteFunc(all, func(r *rows) bool { return r.n == 0 })
 }

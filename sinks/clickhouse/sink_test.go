@@ -62,6 +62,10 @@ func TestEveryFactHasItsRow(t *testing.T) {
 				ID: "d1", At: at("2026-03-04T05:06:08.002Z"), Profile: "p1", Campaign: "cart", Key: "k", Outcome: pipeline.Suppressed, Reason: "no_consent",
 				Detail: "never asked", Cause: "e1", Position: 77, Version: 5, CLV: 1234567, Destination: "smtp", Template: "cart.html",
 			}},
+			Merges: []pipeline.Merge{
+				{Loser: "p2", Winner: "p3", At: at("2026-03-04T05:06:07Z"), Position: 70}, {Loser: "p2", Winner: "p1", At: at("2026-03-04T05:06:09Z"), Position: 78},
+				{Loser: "p4", Winner: "p1", At: at("2026-03-04T05:06:10Z"), Refused: "too_many_merges", Position: 79},
+			},
 		}},
 	}})
 	for _, test := range []struct{ sql, want string }{
@@ -71,9 +75,12 @@ func TestEveryFactHasItsRow(t *testing.T) {
 			"e3\tdelivery\t\tp1\t\t2026-03-04 05:07:00.000\t2026-03-04 05:07:00.500\tfalse\t\t\t\t{}\t0\t\t-0.01\t0\t[]\t3\t79\t\\N\t\t\\N\t\\N\t\\N",
 		}, "\n")},
 		{"SELECT * EXCEPT (traits), traits.plan, traits.age FROM profiles FINAL",
-			"p1\t2026-03-04 05:07:00.500\t2026-03-04 05:06:07.891\t2026-03-04 05:07:00.000\t\t{'email':true}\t{'Order Completed':1}\t1\t2\t12.3456\t0.01\t2026-03-04 05:06:07.891\t2026-03-04 05:06:07.891\tat_risk\tgold\tboots\t0.5\t0.25\t19\tEurope/Rome\t123.46\t0.8125\t\\N\t['a','b']\t5\t3\t79\tgold\t41"},
+			"p1\t2026-03-04 05:07:00.500\t2026-03-04 05:06:07.891\t2026-03-04 05:07:00.000\t\t{'email':true}\t{'Order Completed':1}\t1\t2\t12.3456\t0.01\t2026-03-04 05:06:07.891\t2026-03-04 05:06:07.891\tat_risk\tgold\tboots\t0.5\t0.25\t19\tEurope/Rome\t\t123.46\t0.8125\t\\N\t['a','b']\t5\t3\t79\tgold\t41"},
 		{"SELECT * FROM segment_changes", "a\tp1\t2026-03-04 05:06:08.002\ttrue\ttime\t5\t3\t77"},
 		{"SELECT * FROM decisions", "d1\t2026-03-04 05:06:08.002\tp1\tcart\tk\tsuppressed\tno_consent\tnever asked\te1\tsmtp\tcart.html\t123.46\t5\t3\t77"},
+		{"SELECT * FROM profile_merges", "p2\tp3\t2026-03-04 05:06:07.000\t\t3\t70\n" +
+			"p2\tp1\t2026-03-04 05:06:09.000\t\t3\t78\np4\tp1\t2026-03-04 05:06:10.000\ttoo_many_merges\t3\t79"},
+		{"SELECT * FROM merged_profiles", "p2\tp1\t2026-03-04 05:06:09.000"},
 		{"SELECT * FROM messages", "e3\td1\t2026-03-04 05:07:00.500\tp1\tcart\tsmtp\tcart.html\tbounced\tmailbox_full\t3\t-0.01\t3\t79"},
 	} {
 		if diff := cmp.Diff(test.want, b.text(t, test.sql)); diff != "" {

@@ -123,13 +123,14 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		revenue, refunded, clv          = make([]decimal.Decimal, n), make([]decimal.Decimal, n), make([]decimal.Decimal, n)
 		alive, confidence, discount     = make([]float64, n), make([]float64, n), make([]float64, n)
 		stage, tier, style, zone        = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+		into                            = make([]string, n)
 		hour                            = make([]*uint8, n)
 		segments                        = make([][]string, n)
 		partitions                      = make([]uint16, n)
 	)
 	for i, s := range kept {
 		p := s.profile
-		id[i], updated[i] = p.ID, moment(p.Now)
+		id[i], updated[i], into[i] = p.ID, moment(p.Now), p.Into
 		firstSeen[i], lastSeen[i], scored[i] = since(p.First), since(p.Last), since(p.Scores.Scored)
 		firstOrder[i], lastOrder[i] = since(p.Orders.First), since(p.Orders.Last)
 		traits[i], counts[i] = traitsOf(p), eventCounts(p)
@@ -171,6 +172,7 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 	r.add("discount_affinity", discount)
 	r.add("send_hour", hour)
 	r.add("zone", zone)
+	r.add("merged_into", into)
 	r.add("clv", clv)
 	r.add("alive", alive)
 	r.add("scored_at", scored)

@@ -153,6 +153,11 @@ func parse(raw event.Raw) (call, error) {
 			return call{}, pipeline.Park(id.reason, err)
 		}
 	}
+	for _, id := range []*string{&c.User, &c.Anonymous} {
+		if nobody(*id) {
+			*id = ""
+		}
+	}
 	if err := c.kind(&w); err != nil {
 		return call{}, err
 	}
@@ -160,7 +165,7 @@ func parse(raw event.Raw) (call, error) {
 		return call{}, pipeline.Park(ReasonNoID, errors.New("messageId is missing: without it a repeat can't be told from news; ingest adds one, a direct publisher must"))
 	}
 	if c.User == "" && c.Anonymous == "" && c.Type != event.Delivery {
-		return call{}, pipeline.Park(ReasonNoIdentity, errors.New("neither userId nor anonymousId is given"))
+		return call{}, pipeline.Park(ReasonNoIdentity, errors.New("neither userId nor anonymousId is given, or only such as null, 0 and undefined, which are nobody's"))
 	}
 	for _, o := range []struct {
 		into  *event.Object
@@ -203,7 +208,7 @@ func (c *call) kind(w *wire) error {
 		}
 	case event.Identify:
 	case event.Alias:
-		if c.Previous, err = identifier("previousId", w.previousID); err == nil && (c.Previous == "" || c.User == "") {
+		if c.Previous, err = identifier("previousId", w.previousID); err == nil && (c.Previous == "" || c.User == "" || nobody(c.Previous)) {
 			err = errors.New("an alias call needs previousId and userId")
 		}
 		if err != nil {

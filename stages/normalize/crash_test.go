@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
@@ -83,6 +84,10 @@ type killedVault struct {
 	kill *kill
 }
 
+func (v killedVault) Move(ctx context.Context, from, to string) error {
+	return v.kill.step(func() error { return v.Vault.Move(ctx, from, to) }, nothing)
+}
+
 func (v killedVault) Merge(ctx context.Context, updates map[string]map[string]vault.Field) error {
 	return v.kill.step(func() error { return v.Vault.Merge(ctx, updates) }, nothing)
 }
@@ -102,8 +107,8 @@ func TestCrashAtEveryStep(t *testing.T) {
 	b := newBench(t)
 	const calls = `
 		1 track a=x
-		2 identify u=anna a=x email=anna@shop.example
-		3 track a=y
+		2 identify u=anna a=x
+		3 identify a=y email=anna@shop.example
 		4 track u=anna a=y
 		5 track a=y
 		1 track a=x
@@ -130,6 +135,17 @@ func TestCrashAtEveryStep(t *testing.T) {
 			profiles := b.profiles()
 			if got := shape(profiles, prefix, ids(first+"\n"+calls)...); got != want {
 				t.Fatalf("killed %s step %d: profiles %s, want %s", when, step, got, want)
+			}
+			var joins []string
+			for _, e := range b.log() {
+				for _, j := range e.Joins {
+					if strings.HasPrefix(e.ID, prefix) {
+						joins = append(joins, fmt.Sprint(e.ID, " ", j.Loser == profiles[prefix+"3"] && e.Profile == profiles[prefix+"4"]))
+					}
+				}
+			}
+			if diff := cmp.Diff([]string{prefix + "4 true"}, joins); diff != "" {
+				t.Fatalf("killed %s step %d: joins (-want +got):\n%s", when, step, diff)
 			}
 			got := map[string]string{"anna": b.vault(profiles[prefix+"2"])["email"], "ben": b.vault(profiles[prefix+"6"])["email"]}
 			if diff := cmp.Diff(map[string]string{"anna": `"anna@shop.example"`, "ben": `"ben@shop.example"`}, got); diff != "" {

@@ -58,7 +58,33 @@ func (o *overlay) store(ctx context.Context, b Bucket, keys []string) (bool, err
 	return len(conflicts) == 0, err
 }
 
-// names are the keys that a call's ids have: u.<hash> and a.<hash> hold a profile.
+// write is one compare-and-set.
+type write = state.Write
+
+// flush stores what was set since the last time; false as for store.
+func (o *overlay) flush(ctx context.Context, b Bucket) (bool, error) {
+	keys := o.changed
+	if len(keys) == 0 {
+		return true, nil
+	}
+	o.changed, o.dirty = nil, map[string]bool{}
+	writes := make([]write, len(keys))
+	for i, key := range keys {
+		writes[i] = write{Key: key, Value: o.entries[key].Value, Revision: o.entries[key].Revision}
+	}
+	revisions, conflicts, err := b.Put(ctx, writes)
+	if err != nil || len(conflicts) > 0 {
+		return false, err
+	}
+	for i, key := range keys {
+		e := o.entries[key]
+		e.Revision = revisions[i]
+		o.entries[key] = e
+	}
+	return true, nil
+}
+
+// names are the keys that a call's ids have: u.<hash> and a.<hash> hold a place.
 type names struct {
 	user, anonymous                 string
 	previousUser, previousAnonymous string // an alias does not say which of them its previousId is
@@ -83,29 +109,75 @@ func (n *names) keys() []string {
 	return slices.DeleteFunc([]string{n.user, n.anonymous, n.previousUser, n.previousAnonymous}, func(k string) bool { return k == "" })
 }
 
-// ownerKey holds the user key that a profile belongs to.
+// ownerKey has the holder of a profile.
 func ownerKey(profile string) string { return "p." + profile }
 
 // identities resolves ids to profiles.
 type identities struct {
 	overlay
 	answered map[string]bool // anonymous keys that decided about a call of this round
+	apart    map[string]bool // profiles that the call at hand must not become one with: it was refused
+	ties     bool            // the call at hand ties profiles together that are not linked yet
+}
+
+func (i *identities) holder(profile string) holder { return readHolder(i.get(ownerKey(profile))) }
+
+// root is where a profile goes on.
+func (i *identities) root(p place) place {
+	for into := p; into != ""; into = i.holder(profileAt(p)).Into {
+		p = into
+	}
+	return p
+}
+
+// free tells whether a call may make a profile its user's, found by one of its keys: a visitor's, the user's own, or that
+// of the user whom an alias names. Two users never become one but by an alias.
+func (i *identities) free(kind event.Type, n *names, key string, at place) bool {
+	switch owner := i.holder(profileAt(at)).Owner; owner {
+	case "", n.user:
+		return true
+	default:
+		return kind == event.Alias && (key == n.previousUser || owner == n.previousUser)
+	}
+}
+
+// tied are the profiles that a call shows to be one, where each goes on: its user's, or else the first that the user can
+// take over, and the others.
+func (i *identities) tied(kind event.Type, n *names) (base place, others []place) {
+	if n.user == "" {
+		return "", nil
+	}
+	keys := []string{n.user, n.previousAnonymous, n.previousUser, n.anonymous}
+	if i.get(n.previousUser) != "" {
+		keys[1] = "" // then previousId is the user
+	}
+	for _, key := range keys {
+		at := i.root(i.get(key))
+		switch {
+		case key == "" || at == "" || key != n.user && !i.free(kind, n, key, at):
+		case base == "":
+			base = at
+		case at != base && !slices.Contains(others, at):
+			others = append(others, at)
+		}
+	}
+	return base, others
 }
 
 // owners are the further keys to read: whom the profiles found belong to, and whether an earlier attempt has
 // claimed the fresh one. A call that changes no link needs none, which is most of them.
-func (i *identities) owners(n *names, fresh string) []string {
-	profile := i.get(cmp.Or(n.user, n.anonymous))
+func (i *identities) owners(n *names, fresh place) []string {
+	at := i.get(cmp.Or(n.user, n.anonymous))
 	var keys []string
-	if profile == "" {
-		keys = append(keys, ownerKey(fresh))
+	if at == "" {
+		keys = append(keys, ownerKey(profileAt(fresh)))
 	}
-	changes := profile == ""
+	changes := at == ""
 	for _, key := range n.keys() {
 		found := i.get(key)
-		changes = changes || found != profile
+		changes = changes || found != at
 		if found != "" {
-			keys = append(keys, ownerKey(found))
+			keys = append(keys, ownerKey(profileAt(found)))
 		}
 	}
 	if !changes {
@@ -114,56 +186,88 @@ func (i *identities) owners(n *names, fresh string) []string {
 	return keys
 }
 
-// resolve finds the call's profile by the rules in the package comment; fresh is the id for a new one. False
-// means that this call moves an anonymous id which decided about an earlier call of the round: the round must
-// be stored first, or a repeat of that call after a crash would find the new place.
-func (i *identities) resolve(kind event.Type, n *names, fresh string) (profile string, ok bool) {
+// resolve finds the call's profile by the rules in the package comment; fresh is the place of a new one. False means that
+// the round must be stored before this call: it moves an anonymous id which decided about an earlier call of the round, and
+// a repeat of that call after a crash would find the new place; or it ties profiles together, which is the linker's to do.
+func (i *identities) resolve(kind event.Type, n *names, fresh place) (profile string, ok bool) {
 	if n.user == "" {
 		i.answered[n.anonymous] = true
-		if profile := i.get(n.anonymous); profile != "" {
-			return profile, true
+		if at := i.get(n.anonymous); at != "" {
+			return profileAt(at), true
 		}
 		i.set(n.anonymous, fresh)
-		return fresh, true
+		return profileAt(fresh), true
 	}
-	profile = i.get(n.user)
-	claims := profile == ""
+	at := i.get(n.user)
+	claims := at == ""
 	if claims {
-		profile = i.adopt(kind, n, fresh)
+		at = i.adopt(kind, n, fresh)
 	}
 	links := []string{n.anonymous}
 	if kind == event.Alias && i.get(n.previousUser) == "" {
 		links = append(links, n.previousAnonymous)
 	}
-	links = slices.DeleteFunc(links, func(key string) bool { return key == "" || i.get(key) == profile })
+	links = slices.DeleteFunc(links, func(key string) bool { return key == "" || i.get(key) == at })
 	for _, key := range links {
 		if i.answered[key] && i.get(key) != "" {
 			return "", false
 		}
 	}
+	if i.unlinked(kind, n, at) {
+		i.ties = true
+		return "", false
+	}
+	if claims || len(links) > 0 {
+		h := i.holder(profileAt(at))
+		if claims {
+			h.Owner = n.user
+		}
+		h.note(n.user)
+		h.note(links...)
+		for _, key := range n.keys() {
+			if i.get(key) == at {
+				h.note(key)
+			}
+		}
+		i.set(ownerKey(profileAt(at)), h.record())
+	}
 	if claims {
-		i.set(ownerKey(profile), n.user)
-		i.set(n.user, profile)
+		i.set(n.user, at)
 	}
 	for _, key := range links {
-		i.set(key, profile)
+		i.set(key, at)
 	}
-	return profile, true
+	return profileAt(at), true
+}
+
+// unlinked tells whether the call ties another profile to the one it goes to, or was led to one that goes on in another.
+func (i *identities) unlinked(kind event.Type, n *names, at place) bool {
+	for _, key := range []string{n.user, n.anonymous, n.previousUser, n.previousAnonymous} {
+		found := i.get(key)
+		if key == "" || found == "" {
+			continue
+		}
+		if i.holder(profileAt(found)).Into != "" {
+			return true
+		}
+		if key == n.previousAnonymous && i.get(n.previousUser) != "" {
+			continue // then previousId is the user
+		}
+		if found != at && !i.apart[profileAt(found)] && i.free(kind, n, key, found) {
+			return true
+		}
+	}
+	return false
 }
 
 // adopt finds the profile that a new user takes over: the one its other id had, unless it belongs to another user.
-func (i *identities) adopt(kind event.Type, n *names, fresh string) string {
+func (i *identities) adopt(kind event.Type, n *names, fresh place) place {
 	for _, key := range []string{n.previousAnonymous, n.previousUser, n.anonymous} {
 		if key == "" {
 			continue
 		}
-		profile := i.get(key)
-		if profile == "" {
-			continue
-		}
-		owner := i.get(ownerKey(profile))
-		if owner == "" || owner == n.user || kind == event.Alias && owner == n.previousUser {
-			return profile
+		if at := i.get(key); at != "" && i.free(kind, n, key, at) {
+			return at
 		}
 	}
 	return fresh

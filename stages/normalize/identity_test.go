@@ -16,16 +16,24 @@ func identityRules() []struct{ name, calls, want string } {
 		{"a user keeps the profile", "1 track u=anna\n2 track u=anna\n3 track u=ben", "a a b"},
 		{"a new user takes over the anonymous profile", "1 track a=x\n2 identify u=anna a=x\n3 track u=anna\n4 track a=x", "a a a a"},
 		{"a known user on a new device", "1 track u=anna\n2 track u=anna a=x\n3 track a=x", "a a a"},
-		{"a known user signs in on a device that has a history: that stays, and the device follows the user",
+		{"a known user signs in on a device that has a history: it becomes theirs, in the older profile",
 			"1 track u=anna\n2 track a=x\n3 track u=anna a=x\n4 track a=x\n5 track u=anna", "a b a a a"},
+		{"the device's profile is the older one", "1 track a=x\n2 track u=anna\n3 track u=anna a=x\n4 track a=x\n5 track u=anna", "a b a a a"},
+		{"the other devices of the younger profile follow", "1 track a=x\n2 track u=anna a=y\n3 track u=anna a=x\n4 track a=y\n5 track a=x", "a b a a a"},
+		{"three become one", "1 track a=x\n2 track a=y\n3 track u=anna\n4 track u=anna a=y\n5 track u=anna a=x\n6 track a=y\n7 track u=anna", "a b c b a a a"},
+		{"a device that two users share does not make them one, whoever is the older",
+			"1 track u=ben\n2 track u=anna a=x\n3 track u=ben a=x\n4 track a=x\n5 track u=anna a=x\n6 track u=ben\n7 track u=anna", "a b a a b a b"},
 		{"two users share a device", "1 track a=x\n2 track u=anna a=x\n3 track u=ben a=x\n4 track a=x\n5 track u=anna a=x\n6 track a=x\n7 track u=ben", "a a b b a a b"},
 		{"a user's other devices stay with the user when one is shared", "1 track u=anna a=x\n2 track u=anna a=y\n3 track u=ben a=x\n4 track a=y\n5 track a=x", "a a b a b"},
 		{"a new user does not take over a profile of the first user's from another device", "1 track u=anna a=x\n2 track u=anna a=y\n3 track u=ben a=y\n4 track u=anna", "a a b a"},
 		{"alias: an anonymous visitor becomes a user", "1 track a=x\n2 alias u=anna was=x\n3 track u=anna\n4 track a=x", "a a a a"},
 		{"alias: a user gets another name", "1 track u=old\n2 alias u=new was=old\n3 track u=new\n4 track u=old", "a a a a"},
-		{"alias: the new name is known, profiles are not merged, later anonymous calls are the user's",
+		{"alias: the new name is known, and the visitor becomes that user",
 			"1 track u=anna\n2 track a=x\n3 alias u=anna was=x\n4 track a=x", "a b a a"},
-		{"alias: the previous user stays who they are where the new name is known", "1 track u=old\n2 track u=new\n3 alias u=new was=old\n4 track u=old\n5 track u=new", "a b b a b"},
+		{"alias: two known users become one, in the older profile", "1 track u=old\n2 track u=new\n3 alias u=new was=old\n4 track u=old\n5 track u=new", "a b a a a"},
+		{"alias: and that only by an alias", "1 track u=old\n2 track u=new\n3 identify u=new was=old\n4 track u=old\n5 track u=new", "a b b a b"},
+		{"alias: of two visitors at once", "1 track a=x\n2 track a=y\n3 alias u=anna was=x a=y\n4 track a=y\n5 track u=anna", "a b a a a"},
+		{"alias: both ways", "1 track u=old\n2 track u=new\n3 alias u=new was=old\n4 alias u=old was=new\n5 track u=new", "a b a a a"},
 		{"alias: of nobody known", "1 alias u=anna was=x\n2 track a=x\n3 track u=anna", "a a a"},
 		{"alias: no taking over from a third user", "1 track u=ben a=x\n2 alias u=anna was=x\n3 track u=ben", "a b a"},
 		{"a user id and an anonymous id of the same text are two", "1 track u=x\n2 track a=x", "a b"},
@@ -79,6 +87,18 @@ func TestRacingPartitions(t *testing.T) {
 	}
 	b.run(b.stage.Subscriber(), bus.NewPublisher(b.js), raw...)
 	b.read(raw...)
+	into := map[string]string{}
+	for _, e := range b.log() {
+		for _, j := range e.Joins {
+			if into[j.Loser] != "" {
+				t.Errorf("profile %s goes on in %s and in %s", j.Loser, into[j.Loser], e.Profile)
+			}
+			into[j.Loser] = e.Profile
+		}
+	}
+	if len(into) == 0 {
+		t.Error("nobody became one with anybody")
+	}
 	profilesOf, usersOf := map[string]map[string]bool{}, map[string]map[string]bool{}
 	note := func(m map[string]map[string]bool, k, v string) {
 		if m[k] == nil {
@@ -92,6 +112,9 @@ func TestRacingPartitions(t *testing.T) {
 			t.Errorf("call %s is applied twice", e.ID)
 		}
 		seen[e.ID] = true
+		for into[e.Profile] != "" {
+			e.Profile = into[e.Profile]
+		}
 		if strings.HasPrefix(e.User, "u") {
 			note(profilesOf, e.User, e.Profile)
 			note(usersOf, e.Profile, e.User)

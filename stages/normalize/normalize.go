@@ -17,8 +17,10 @@ import (
 	"attune/pipeline/vault"
 )
 
-// Vault keeps personal fields. Merge takes over what is newer. One goroutine uses it.
+// Vault keeps personal fields. Merge takes over what is newer, Move lets a profile's fields be another one's, also those
+// that are still to come. One goroutine uses it.
 type Vault interface {
+	Move(ctx context.Context, from, to string) error
 	Merge(ctx context.Context, updates map[string]map[string]vault.Field) error
 	Close()
 }
@@ -89,29 +91,39 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 			if err != nil {
 				return err
 			}
-			if sent != nil {
-				out = append(out, sent)
-			}
+			out = append(out, sent...)
 		}
 		return nil
 	})
 	return out, err
 }
 
-// send makes the message that one call leads to: an event, or a dead letter; nil for a repeat.
-func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prepared) (*message.Message, error) {
+// send makes what one call leads to: an event, or a dead letter; nothing for a repeat.
+func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prepared) ([]*message.Message, error) {
 	switch {
 	case p.parked != nil:
-		return s.park(m, d, p, p.parked)
+		letter, err := s.park(m, d, p, p.parked)
+		return s.withJoins(m, owner, p, letter, err)
 	case p.event == nil:
 		s.outcome.WithLabelValues("repeated").Inc()
-		return nil, nil
+		return s.withJoins(m, owner, p, nil, nil)
 	}
 	e := p.event
+	e.Joins = p.joins
 	// Before it is numbered: the record after one that never came would be taken for one that overtook it.
 	if size, most := len(e.Properties)+len(e.Traits)+len(e.Context)+len(e.ID)+len(e.Name)+len(e.User), s.room()/shareOfCommit; size > most {
-		return s.park(m, d, p, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
+		letter, err := s.park(m, d, p, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
+		return s.withJoins(m, owner, p, letter, err)
 	}
+	record, err := s.record(m, owner, p, e)
+	if err == nil {
+		s.outcome.WithLabelValues("event").Inc()
+	}
+	return []*message.Message{record}, err
+}
+
+// record is an event on its way into the log of its profile.
+func (s *Stage) record(m *message.Message, owner *session, p *prepared, e *event.Event) (*message.Message, error) {
 	partition := topology.Partition(e.Profile, s.config.Partitions)
 	if e.Source.Name == "" { // the same again when the batch is handed over again
 		e.Source = owner.Source(partition, p.ordinal)
@@ -120,7 +132,6 @@ func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prep
 	if err != nil {
 		return nil, err
 	}
-	s.outcome.WithLabelValues("event").Inc()
 	return pipeline.Produce(m, topology.Subject(topology.Events, partition), payload), nil
 }
 

@@ -48,10 +48,11 @@ func (o *Offline) Call(payload []byte, accepted event.Instant, historical bool) 
 	if !ok || len(calls) != 1 {
 		return nil, fmt.Errorf("normalize: one call became %T of %d", values[0], len(calls))
 	}
-	if p := &calls[0]; p.parked == nil {
-		return p.event, nil
+	p := &calls[0]
+	if p.event != nil {
+		p.event.Joins = p.joins
 	}
-	return nil, calls[0].parked
+	return p.event, p.parked
 }
 
 // Personal is what the vault holds of a profile.
@@ -86,6 +87,14 @@ func (v memoryVault) Merge(_ context.Context, updates map[string]map[string]vaul
 		entry.Merge(fields)
 		v[profile] = entry
 	}
+	return nil
+}
+
+func (v memoryVault) Move(_ context.Context, from, to string) error {
+	entry := v[to]
+	entry.Merge(v[from].Fields)
+	v[to] = entry
+	delete(v, from)
 	return nil
 }
 

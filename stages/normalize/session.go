@@ -35,9 +35,14 @@ type prepared struct {
 	ordinal uint64 // of the call in its partition of RAW
 	call    call
 	names   names
-	fresh   string // id of a profile that it may be the first of
+	fresh   place // of a profile that it may be the first of
 	event   *event.Event
 	parked  error
+
+	ties   bool         // it is for the linker first
+	joins  []event.Join // what the linker made of it
+	winner string       // and the profile that it is about
+	bare   *event.Event // what tells the log of the joins where there is no event
 }
 
 // session owns one partition of RAW.
@@ -47,6 +52,7 @@ type session struct {
 	identities Bucket
 	duplicates Bucket
 	vault      Vault
+	linker     linker
 }
 
 func (s *Stage) open(_ context.Context, topic string) (_ bus.Session, err error) {
@@ -81,6 +87,7 @@ func (s *Stage) open(_ context.Context, topic string) (_ bus.Session, err error)
 		return nil, err
 	}
 	o.vault = vault.New(bucket)
+	o.linker.key = "j." + s.stream + "." + strconv.Itoa(number)
 	return o, nil
 }
 
@@ -102,6 +109,10 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	if err := o.stage.config.Throttle.Wait(ctx); err != nil {
 		return nil, err
 	}
+	o.linker.identities, o.linker.vault = o.identities, o.vault
+	if err := o.linker.recall(ctx); err != nil {
+		return nil, fmt.Errorf("normalize: %w", err)
+	}
 	values := make([]any, len(batch))
 	var all, open []*prepared
 	for i, d := range batch {
@@ -111,7 +122,8 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 			p := &calls[n]
 			p.raw, p.index, p.ordinal = raw, n, pipeline.RawOrdinal(d.Sequence, n)
 			if p.call, p.parked = parse(raw); p.parked == nil {
-				p.fresh = profileID(o.stage.stream, p.ordinal)
+				p.fresh = newPlace(profileID(o.stage.stream, p.ordinal), p.call.Accepted, p.ordinal)
+				p.ties = o.linker.pending[p.ordinal] != nil
 				p.names = namesOf(&p.call, o.stage.split.hash)
 				all = append(all, p)
 			}
@@ -120,6 +132,11 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	}
 	failed := 0
 	for open = all; len(open) > 0; {
+		if p := open[0]; p.ties {
+			if err := o.linker.link(ctx, p, o.stage.ordinalOf(p.ordinal), all[0].ordinal); err != nil {
+				return nil, fmt.Errorf("normalize: %w", err)
+			}
+		}
 		settled, err := o.resolve(ctx, open)
 		if err != nil {
 			return nil, fmt.Errorf("normalize: %w", err)
@@ -176,9 +193,12 @@ func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, e
 // decide makes one call an event, a repeat of an event that another call owns, or parks it when that call was another
 // one; false means that the round ends before it.
 func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
+	if p.ties {
+		return false
+	}
 	p.event, p.parked = nil, nil
 	key := duplicateKey(p.call.ID)
-	ours := o.stage.stream + "/" + strconv.FormatUint(p.ordinal, 10)
+	ours := o.stage.ordinalOf(p.ordinal)
 	first, known := readFirst(seen.get(key))
 	profile := first.profile
 	switch {
@@ -193,7 +213,9 @@ func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
 		profile = p.call.Profile
 	default:
 		var ok bool
+		ids.ties, ids.apart = false, p.apart()
 		if profile, ok = ids.resolve(p.call.Type, &p.names, p.fresh); !ok {
+			p.ties = ids.ties
 			return false
 		}
 	}

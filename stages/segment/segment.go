@@ -78,12 +78,15 @@ func (s *Stage) Set() *rule.Set { return s.set }
 func (*Stage) Name() string { return "segment" }
 
 // Apply keeps what the segments look back at, asks those that the step may have changed, and states their flips in
-// the order of the definitions, a segment after those that it asks for. By another version of the definitions it asks
-// them all; segments that are no longer defined are left after that, by id.
+// the order of the definitions, a segment after those that it asks for. By another version of the definitions, and when
+// another profile was merged into this one, it asks them all; segments that are no longer defined are left after that, by
+// id.
 func (s *Stage) Apply(step *pipeline.Step) {
 	p := step.Profile
-	first := p.Applied == 0
-	redefined := !first && p.Definitions != step.Version
+	merged := step.Loser != nil
+	// What came before its first event, if anything, said only that it will take in another profile.
+	first := !merged && (p.Applied == 0 || p.Definitions == 0 && step.Before.Profile.First == 0)
+	redefined := merged || !first && p.Definitions != step.Version
 	if first || redefined {
 		s.set.Leaves().Forget(p)
 		p.Definitions = step.Version
@@ -105,7 +108,7 @@ func (s *Stage) Apply(step *pipeline.Step) {
 		undefined = s.markDue(w, p, step.Now)
 	}
 	flip := step.Flip
-	if redefined {
+	if redefined && !merged {
 		flip = func(id string, entered bool) { step.FlipBecause(id, entered, pipeline.BecauseDefinitions) }
 	}
 	for rank, in := w.Next(); rank >= 0; rank, in = w.Next() {

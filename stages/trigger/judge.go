@@ -19,6 +19,7 @@ import (
 const (
 	ReasonCancelled        = "cancelled"         // the unless event came
 	ReasonTooManyWaits     = "too_many_waits"    // the profile held more waits than it may
+	ReasonMerged           = "merged"            // the flip that started it is not so for the whole customer
 	ReasonCampaignRemoved  = "campaign_removed"  // the definitions no longer have it
 	ReasonConsentUnknown   = "consent_unknown"   // the customer never said anything about email
 	ReasonConsentWithdrawn = "consent_withdrawn" // the customer said no

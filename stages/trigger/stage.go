@@ -100,12 +100,12 @@ func (st *Stage) Leaves() *rule.LeafSet { return st.leaves }
 // Campaigns are the ids of the campaigns, sorted.
 func (st *Stage) Campaigns() []string { return slices.Sorted(maps.Keys(st.campaigns)) }
 
-// Due is the earliest wait's.
+// Due is the earliest wait's, and not before the customer is whole.
 func (*Stage) Due(p *profile.Profile) event.Instant {
 	if len(p.Waits) == 0 {
 		return 0
 	}
-	return p.Waits[0].Due
+	return max(p.Waits[0].Due, p.Whole())
 }
 
 // Apply decides what is due, cancels, and starts or judges what the step triggers.
@@ -120,6 +120,9 @@ func (st *Stage) Apply(s *pipeline.Step) {
 		release(p, e)
 	default:
 		st.leaves.Record(p, e)
+	}
+	if s.Loser != nil {
+		st.settle(s)
 	}
 	st.decideDue(s)
 	if e != nil {
@@ -148,7 +151,7 @@ func (st *Stage) happened(s *pipeline.Step) {
 // flipped starts the campaigns on the memberships that changed in this step.
 func (st *Stage) flipped(s *pipeline.Step) {
 	for _, change := range s.Changes {
-		if change.Reason != pipeline.BecauseEvent && change.Reason != pipeline.BecauseTime {
+		if change.Reason != pipeline.BecauseEvent && change.Reason != pipeline.BecauseTime && change.Reason != pipeline.BecauseMerge {
 			continue
 		}
 		listeners, name := st.onExit[change.Segment], SegmentExited

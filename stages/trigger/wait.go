@@ -45,7 +45,8 @@ func (st *Stage) start(s *pipeline.Step, c *campaign, w profile.Wait) {
 	w.Campaign, w.Due = c.ID, s.Now.Add(c.wait())
 	stamp(s, &w)
 	p.Waits = slices.DeleteFunc(p.Waits, func(old profile.Wait) bool { return old.Campaign == w.Campaign && old.Key == w.Key })
-	if c.Wait == 0 {
+	w.Held = s.Now < p.Whole()
+	if c.Wait == 0 && !w.Held {
 		st.judge(s, c, w)
 		return
 	}
@@ -110,13 +111,19 @@ func (st *Stage) cancel(s *pipeline.Step) {
 // decideDue judges the waits whose time has come.
 func (st *Stage) decideDue(s *pipeline.Step) {
 	p := s.Profile
+	if s.Now < p.Whole() {
+		return
+	}
 	for len(p.Waits) > 0 && p.Waits[0].Due <= s.Now {
 		w := p.Waits[0]
 		p.Waits = slices.Delete(p.Waits, 0, 1)
-		if c := st.campaigns[w.Campaign]; c != nil {
-			st.judge(s, c, w)
-		} else {
+		switch c := st.campaigns[w.Campaign]; {
+		case c == nil:
 			st.suppress(s, w, ReasonCampaignRemoved, "")
+		case !stillSo(p, w):
+			st.suppress(s, w, ReasonMerged, w.Name)
+		default:
+			st.judge(s, c, w)
 		}
 	}
 }

@@ -283,6 +283,21 @@ CROSS JOIN
 ) AS steps
 ORDER BY step ASC;
 
+CREATE VIEW attune.merged_profiles
+(
+    `profile_id` String COMMENT 'A profile that went on in another one',
+    `current_id` String COMMENT 'The profile that the customer has now',
+    `at` DateTime64(3, 'UTC') COMMENT 'Since when; UTC'
+)
+COMMENT 'One row per profile that was merged. The customer of a row of any table: LEFT JOIN merged_profiles USING profile_id, then if(current_id = \'\', profile_id, current_id)'
+AS SELECT
+    loser AS profile_id,
+    argMax(winner, sequence) AS current_id,
+    argMax(m.at, sequence) AS at
+FROM attune.profile_merges AS m
+WHERE refused = ''
+GROUP BY loser;
+
 CREATE TABLE attune.messages
 (
     `event_id` String COMMENT 'Id of the event that told of this end, see events' CODEC(ZSTD(1)),
@@ -306,6 +321,20 @@ PARTITION BY toYYYYMM(at)
 ORDER BY (campaign, outcome, toStartOfHour(at), profile_id, at)
 SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
 COMMENT 'The end of each delivery; one row each';
+
+CREATE TABLE attune.profile_merges
+(
+    `loser` String COMMENT 'The profile that went on in another one: rows of before keep its id' CODEC(ZSTD(1)),
+    `winner` String COMMENT 'The one in which it went on' CODEC(ZSTD(1)),
+    `at` DateTime64(3, 'UTC') COMMENT 'When; UTC' CODEC(Delta(8), ZSTD(1)),
+    `refused` LowCardinality(String) COMMENT 'Why a call that tied the two together did not make them one, such as too_many_merges; empty: they are one',
+    `partition` UInt16 COMMENT 'Partition of the log, 0 to partitions - 1',
+    `sequence` UInt64 COMMENT 'Log sequence of the record that led to it: the highest of a loser counts' CODEC(Delta(8), ZSTD(1))
+)
+ENGINE = MergeTree
+ORDER BY (loser, sequence)
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+COMMENT 'Which profiles turned out to be one customer; when a winner goes on in another one itself, there is a new row for each that it had taken in';
 
 CREATE TABLE attune.profiles
 (
@@ -332,6 +361,7 @@ CREATE TABLE attune.profiles
     `discount_affinity` Float64 COMMENT 'Decayed share of the orders that were made at a discount, 0 to 1',
     `send_hour` Nullable(UInt8) COMMENT 'Hour of the day, UTC, at which the customer is most active; NULL: nothing is known',
     `zone` LowCardinality(String) COMMENT 'IANA name of the customer\'s time zone; empty: unknown',
+    `merged_into` String COMMENT 'The profile in which this one goes on, which has all that it was; empty: it is a customer\'s own. Count customers WHERE merged_into = \'\'',
     `clv` Decimal(18, 2) COMMENT 'Expected net value over the model\'s horizon; main currency units',
     `alive` Float64 COMMENT 'Probability of being still a customer, 0 to 1',
     `scored_at` Nullable(DateTime64(3, 'UTC')) COMMENT 'When clv and alive were computed; NULL: never; UTC',
