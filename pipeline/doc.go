@@ -18,6 +18,20 @@
 //	                      ▲                            └► Relay ─┬► OUTBOX ─► deliver
 //	                      └────────── wake-ups ◄── WAKE ◄────────┘
 //
+// # Merging profiles
+//
+// Normalizing finds out that two profiles are one customer's, and says so in the joins of the call's event. The rest
+// follows from the logs, and so it is the same in a replay: the winner's decisions wait, the loser is told, hands over
+// all that it is and leaves a tombstone that forwards what still comes, and the winner takes it in, once:
+//
+//	winner's log   event that joins ─► announced             ┌─► transfer ─► merged, judged anew, what waited decided
+//	                                      │ relay            │ relay
+//	loser's log                           └─► merge ─► handed over, tombstone ─► forwards
+//
+// Decisions wait for five minutes of the customer's clock at most (profile.MaxAwait); what comes later is taken in all the
+// same. Until then campaigns start waits and fire nothing; a flip of the half that turns out to be none of the whole fires
+// nothing at all.
+//
 // # What profiles have shown
 //
 // More than half of the work per event is the broker's, and it counts messages, not bytes: so RAW holds several calls

@@ -48,14 +48,9 @@ func (c *Chain) announce(p *profile.Profile, e *event.Event, position uint64, r 
 }
 
 // Joins takes up what an event says about other profiles where the event itself can't be used: its customer must become
-// one all the same. No stage runs, and nothing fails.
+// one all the same. No stage runs, and nothing fails. The profile lives: a tombstone's records are forwarded unused.
 func (c *Chain) Joins(p *profile.Profile, e *event.Event, position uint64) Result {
 	var r Result
-	if p.Into != "" {
-		only := event.Event{ID: e.ID, Type: event.Identify, Occurred: e.Occurred, Accepted: e.Accepted, Historical: e.Historical, Joins: e.Joins}
-		forward(p, &only, position, &r)
-		return r
-	}
 	p.Now = max(p.Now, e.Accepted)
 	c.announce(p, e, position, &r)
 	p.Applied = position

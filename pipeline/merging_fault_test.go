@@ -124,8 +124,7 @@ func (h *household) device(n int) string { return fmt.Sprintf("%s-d%d", h.user, 
 // A process that does everything dies at every point, while visitors turn out to be customers, customers to be others, and
 // devices change hands: every person ends as one profile that has each of their events once, and a replay of the logs
 // says the same.
-func TestMergingSurvivesDeathAtEveryPoint(t *testing.T) {
-	t.Parallel()
+func TestMergingSurvivesDeathAtEveryPoint(t *testing.T) { // not beside the others: it waits for whole lives of a process
 	r := newRig(t, mergingPartitions)
 	chance := rand.New(rand.NewPCG(5, 8))
 	var people []*household

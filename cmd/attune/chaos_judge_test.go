@@ -66,13 +66,14 @@ func few(rows []string) string { return strings.Join(rows[:min(len(rows), 10)], 
 
 // judge waits until all that was acknowledged has come out at the end, and compares it with the oracle.
 func (d *deployment) judge(shoppers []*shopper) {
-	calls, fired := 0, 0
+	calls, fired, ties := 0, 0, 0
 	var events, profiles, changes, decisions []string
 	for _, s := range shoppers {
-		calls += s.calls + 1 // and the identify
+		calls += s.calls + 1 + s.looks + s.ties // and the first identify
+		ties += s.ties
 		fired += s.cartMails + s.checkoutMails + s.thanks
 		events = append(events, fmt.Sprint(s.user, "\t", s.calls+1, "\t", s.calls+1, "\t", s.calls, "\t1\t1"))
-		profiles = append(profiles, fmt.Sprint(s.user, "\t", s.views, "\t", s.carts, "\t", s.checkouts, "\t", s.orders, "\t", s.orders, "\t", s.cents, "\t", s.hot, "\t", s.loyal))
+		profiles = append(profiles, fmt.Sprint(s.user, "\t", s.looked(), "\t", s.views, "\t", s.carts, "\t", s.checkouts, "\t", s.orders, "\t", s.orders, "\t", s.cents, "\t", s.hot, "\t", s.loyal))
 		changes = append(changes, fmt.Sprint(s.user, "\t", s.enteredHot, "\t", s.leftHot, "\t", s.thanks, "\t0"))
 		decisions = append(decisions, fmt.Sprint(s.user, "\t", s.cartMails, "\t", s.checkoutMails, "\t", s.thanks, "\t", s.cartMails+s.checkoutMails+s.thanks))
 	}
@@ -80,16 +81,19 @@ func (d *deployment) judge(shoppers []*shopper) {
 	d.settles("events in ClickHouse", "SELECT uniqExact(event_id) FROM events WHERE type IN ('track', 'identify')", calls)
 	d.settles("decisions that fired", "SELECT uniqExact(decision_id) FROM decisions WHERE outcome = 'fired'", fired)
 	d.settles("mails whose end is known", "SELECT uniqExact(decision_id) FROM messages", fired)
-	d.t.Logf("%d events and %d mails were all there %s after the last", calls, fired, time.Since(began).Round(time.Millisecond))
+	d.settles("profiles that went on in another one", "SELECT uniqExact(loser) FROM profile_merges WHERE refused = ''", ties)
+	d.settles("and are marked so", "SELECT countIf(merged_into != '') FROM profiles FINAL", ties)
+	d.t.Logf("%d events, %d merges and %d mails were all there %s after the last", calls, ties, fired, time.Since(began).Round(time.Millisecond))
 
 	const customers = "(SELECT DISTINCT user_id, profile_id FROM events WHERE type = 'identify') AS c"
 	d.rows("each event once, in its customer's order, in one partition", `
 		SELECT user_id, count(), uniqExact(event_id), max(n),
 			arrayMap(e -> e.2, arraySort(groupArray((sequence, n)))) = arraySort(groupArray(n)), uniqExact(partition)
-		FROM (SELECT user_id, event_id, partition, sequence, ifNull(properties.n.:Int64, 0) AS n FROM events WHERE type IN ('track', 'identify'))
+		FROM (SELECT user_id, event_id, partition, sequence, ifNull(properties.n.:Int64, 0) AS n FROM events
+			WHERE type IN ('track', 'identify') AND user_id != '' AND NOT startsWith(event_id, 'tie-'))
 		GROUP BY user_id`, events)
 	d.rows("profiles", `
-		SELECT user_id, counts['Product Viewed'], counts['Product Added'], counts['Checkout Started'], counts['Order Completed'],
+		SELECT user_id, counts['Looked Around'], counts['Product Viewed'], counts['Product Added'], counts['Checkout Started'], counts['Order Completed'],
 			orders, toInt64(revenue * 100), toBool(has(segments, 'hot')), toBool(has(segments, 'loyal'))
 		FROM `+customers+` JOIN (SELECT * FROM profiles FINAL) AS p USING profile_id`, profiles)
 	d.rows("changes of segments", `
@@ -105,6 +109,7 @@ func (d *deployment) judge(shoppers []*shopper) {
 		"ends of deliveries told twice":      "SELECT count() - uniqExact(decision_id) FROM messages",
 		"deliveries that ended otherwise":    "SELECT countIf(outcome NOT IN ('accepted', 'unknown')) FROM messages",
 		"ends of deliveries nobody decided":  "SELECT count() FROM messages WHERE decision_id NOT IN (SELECT decision_id FROM decisions)",
+		"merges that are there twice":        "SELECT count() - uniqExact(loser) FROM profile_merges",
 		"roll-up's difference to the events": "SELECT toInt64(sum(events)) - (SELECT toInt64(count()) FROM events) FROM events_per_hour",
 	} {
 		if got, err := d.sql(query); err != nil || got != "0" {

@@ -24,10 +24,51 @@ type shopper struct {
 	enteredHot, leftHot      int
 	cartMails, checkoutMails int
 	thanks                   int
+	devices                  []device
+	looks, ties              int
+}
+
+// device is where a shopper looks around as a visitor, until they sign in there.
+type device struct {
+	looks int
+	tied  bool
+}
+
+// maxDevices is below what a profile may take in a day.
+const maxDevices = 8
+
+// wander is a visitor's call on some device, or signing in there, by which two profiles become one.
+func (s *shopper) wander(random *rand.Rand) string {
+	n := random.IntN(min(len(s.devices)+1, maxDevices))
+	if n == len(s.devices) {
+		s.devices = append(s.devices, device{})
+	}
+	d := &s.devices[n]
+	if d.looks > 0 && !d.tied && random.IntN(2) == 0 {
+		d.tied = true
+		s.ties++
+		return fmt.Sprintf(`{"type":"identify","messageId":"tie-%[1]s-%[2]d","userId":"%[1]s","anonymousId":"%[1]s-d%[2]d"}`, s.user, n)
+	}
+	d.looks++
+	s.looks++
+	return fmt.Sprintf(`{"type":"track","messageId":"look-%[1]s-%[2]d","anonymousId":"%[1]s-d%[3]d","event":"Looked Around"}`, s.user, s.looks, n)
+}
+
+// looked is how often the customer has looked around on devices on which they are known.
+func (s *shopper) looked() (sum int) {
+	for _, d := range s.devices {
+		if d.tied {
+			sum += d.looks
+		}
+	}
+	return sum
 }
 
 // call is the customer's next call, with what it does to the oracle once it is acknowledged.
 func (s *shopper) call(random *rand.Rand) string {
+	if random.IntN(8) == 0 {
+		return s.wander(random)
+	}
 	s.calls++
 	var name, properties string
 	switch dice := random.IntN(100); {

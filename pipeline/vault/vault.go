@@ -213,7 +213,7 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 	for profile := range updates {
 		open = append(open, profile)
 	}
-	for attempt := range mergeAttempts {
+	for attempt, moves := 0, 0; attempt < mergeAttempts && moves < maxMoves; {
 		if len(open) == 0 {
 			return nil
 		}
@@ -256,6 +256,12 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 		open = open[:0]
 		for _, i := range conflicts {
 			open = append(open, writes[i].Key)
+		}
+		if len(conflicts) > 0 {
+			attempt++
+		}
+		if len(moved) > 0 {
+			moves++
 		}
 		open = append(open, moved...)
 		slices.Sort(open)

@@ -16,12 +16,31 @@
 //
 // # Identity
 //
-// A user id belongs to one profile for good. An anonymous id belongs to the profile that was seen with it
+// A user id belongs to one customer for good. An anonymous id belongs to the customer that was seen with it
 // last. A user id seen for the first time takes over the anonymous profile it came with, unless that already
-// belongs to another user. Profiles are not merged: what an anonymous visitor did before a known user signed
-// in on that device stays with the anonymous profile. An alias is a new name for a known customer: a user id
-// seen for the first time takes over the profile of its previousId even where that belongs to the previous
-// user id, and a previousId that is no user's is an anonymous id seen with the user.
+// belongs to another user. An alias is a new name for a known customer: a user id seen for the first time takes
+// over the profile of its previousId even where that belongs to the previous user id, and a previousId that is
+// no user's is an anonymous id seen with the user.
+//
+// An id of letters in any case and an @ is an address: as a user id it takes the normal form of one before it is
+// hashed, so that Ada@Shop.example and ada@shop.example are one customer. All other ids are taken as they are
+// written. Ids that programs write who have none to give (null, undefined, 0, 00000000-0000-…, anonymous, test and
+// the like, in any case) are nobody's: the call is as if it had none, and is parked where it has no other.
+//
+// # Merging
+//
+// Two profiles become one when any call, an identify, a track or another, has a user id that leads to one of them
+// and an anonymous id that leads to the other, which belongs to no user: what a visitor did before they signed in
+// is theirs. Two known users become one only by an alias of the one's user id to the other's; a device that both
+// use does not do it, and goes from hand to hand. The profile whose first call was accepted earlier takes in the
+// other; all ids of both lead to it from then on, and personal fields are in its entry of the vault.
+//
+// Within 24 hours of its calls' `accepted` a profile takes in at most MaxMerges (50) others, those that they had
+// taken in included. Beyond that the two stay apart, with the reason too_many_merges in ClickHouse's
+// profile_merges; the anonymous id follows the user all the same. Of the ids of a profile the latest 200 are kept;
+// those beyond go on leading to the profile that was merged, which forwards what comes.
+//
+// How the profiles' contents become one: package pipeline.
 //
 // # One form
 //

@@ -242,9 +242,12 @@ func (i *identities) resolve(kind event.Type, n *names, fresh place) (profile st
 
 // unlinked tells whether the call ties another profile to the one it goes to, or was led to one that goes on in another.
 func (i *identities) unlinked(kind event.Type, n *names, at place) bool {
-	for _, key := range []string{n.user, n.anonymous, n.previousUser, n.previousAnonymous} {
+	if i.get(n.user) == at && (n.anonymous == "" || i.get(n.anonymous) == at) && kind != event.Alias {
+		return false // most calls
+	}
+	for _, key := range n.keys() {
 		found := i.get(key)
-		if key == "" || found == "" {
+		if found == "" {
 			continue
 		}
 		if i.holder(profileAt(found)).Into != "" {

@@ -29,46 +29,54 @@ type linker struct {
 	revision   uint64
 }
 
-// recall reads what a former owner was about to link.
+// recall reads what a former owner was about to link, and keeps it from intending more: the record has a new revision.
 func (l *linker) recall(ctx context.Context) error {
-	if l.pending != nil {
-		return nil
-	}
-	found, err := l.identities.Get(ctx, []string{l.key})
-	if err != nil {
-		return err
-	}
-	pending := map[uint64][]string{}
-	if e := found[l.key]; e.Value != nil {
-		if err := json.Unmarshal(e.Value, &pending); err != nil {
-			return fmt.Errorf("read what is about to be linked: %w", err)
+	for l.pending == nil {
+		found, err := l.identities.Get(ctx, []string{l.key})
+		if err != nil {
+			return err
 		}
-		l.revision = e.Revision
+		pending := map[uint64][]string{}
+		if value := found[l.key].Value; value != nil {
+			if err := json.Unmarshal(value, &pending); err != nil {
+				return fmt.Errorf("read what is about to be linked: %w", err)
+			}
+		}
+		l.revision = found[l.key].Revision
+		if ok, err := l.write(ctx, pending); err != nil {
+			return err
+		} else if ok {
+			l.pending = pending
+		}
 	}
-	l.pending = pending
 	return nil
 }
 
-// intend writes down that a call is about to link losers. Calls before the given one are through.
+// intend writes down that a call is about to link a loser. Calls before the oldest given are through.
 func (l *linker) intend(ctx context.Context, ordinal, oldest uint64, loser string) error {
 	if slices.Contains(l.pending[ordinal], loser) {
 		return nil
 	}
 	maps.DeleteFunc(l.pending, func(known uint64, _ []string) bool { return known < oldest })
 	l.pending[ordinal] = append(l.pending[ordinal], loser)
-	data, err := json.Marshal(l.pending)
+	ok, err := l.write(ctx, l.pending)
+	if err == nil && !ok {
+		err = fmt.Errorf("this partition of RAW has another owner by now: it has written what is about to be linked")
+	}
+	return err
+}
+
+func (l *linker) write(ctx context.Context, pending map[uint64][]string) (ok bool, err error) {
+	data, err := json.Marshal(pending)
 	if err != nil {
-		return err
+		return false, err
 	}
 	revisions, conflicts, err := l.identities.Put(ctx, []write{{Key: l.key, Value: data, Revision: l.revision}})
-	if err != nil {
-		return err
-	}
-	if len(conflicts) > 0 {
-		return fmt.Errorf("what is about to be linked was written by someone else: this partition of RAW has another owner")
+	if err != nil || len(conflicts) > 0 {
+		return false, err
 	}
 	l.revision = revisions[0]
-	return nil
+	return true, nil
 }
 
 // link makes the profiles one that the call ties together, until nothing is left to be linked, and completes what an
