@@ -94,6 +94,9 @@ func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
 // MaxBytes is what the campaigns' rules take at most in a stored profile.
 func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }
 
+// Leaves are what the campaigns' rules look back at.
+func (st *Stage) Leaves() *rule.LeafSet { return st.leaves }
+
 // Campaigns are the ids of the campaigns, sorted.
 func (st *Stage) Campaigns() []string { return slices.Sorted(maps.Keys(st.campaigns)) }
 
@@ -145,7 +148,7 @@ func (st *Stage) happened(s *pipeline.Step) {
 // flipped starts the campaigns on the memberships that changed in this step.
 func (st *Stage) flipped(s *pipeline.Step) {
 	for _, change := range s.Changes {
-		if change.Reason != pipeline.BecauseEvent && change.Reason != pipeline.BecauseTime {
+		if !triggers(s, change.Reason) {
 			continue
 		}
 		listeners, name := st.onExit[change.Segment], SegmentExited
@@ -164,4 +167,15 @@ func (st *Stage) flipped(s *pipeline.Step) {
 			st.start(s, c, w)
 		}
 	}
+}
+
+// triggers tells whether a flip for this reason may start a campaign.
+func triggers(s *pipeline.Step, reason string) bool {
+	switch reason {
+	case pipeline.BecauseEvent, pipeline.BecauseTime:
+		return true
+	case pipeline.BecauseDefinitions:
+		return s.Fire
+	}
+	return false
 }
