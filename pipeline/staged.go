@@ -29,7 +29,7 @@ import (
 type Switch struct {
 	// At is the instant; zero: each customer's next step, whenever it comes.
 	At event.Instant
-	// Before is what was in force before; nil: nothing was.
+	// Before is what was in force before; it must be given where At is.
 	Before *Chain
 	// Staged is the version under which they were prepared; 0: they were not.
 	Staged uint64
@@ -176,10 +176,10 @@ func (c *Chain) takeOver(p *profile.Profile, position uint64, r *Result) error {
 	n := p.Next
 	prepared := n != nil && n.Filled && n.Version == c.Switch.Staged
 	before := c.Switch.Before
-	if p.Definitions == 0 && !prepared && before != nil { // to be judged anew, at the next step: a merge asks for that
+	if p.Definitions == 0 && !prepared && before.Version > 0 { // to be judged anew, at the next step: a merge asks for that
 		return nil
 	}
-	if before != nil && before.Version == p.Definitions {
+	if before.Version == p.Definitions {
 		if err := before.runOwed(p, c.Switch.At-1, position, r); err != nil {
 			return err
 		}
@@ -188,6 +188,9 @@ func (c *Chain) takeOver(p *profile.Profile, position uint64, r *Result) error {
 	s := c.step(p, nil, position)
 	s.Fire = c.Switch.Fire
 	if prepared {
+		if due := n.Due(); due != 0 && due <= p.Now && before.Staged != nil {
+			before.judgeNext(s, n) // what ends at this very instant has ended
+		}
 		c.adopt(s, n)
 	}
 	for _, stage := range c.Stages {

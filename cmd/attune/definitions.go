@@ -79,7 +79,7 @@ func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*
 		return nil, err
 	}
 	chain.Switch = pipeline.Switch{At: record.At, Staged: record.Staged, Fire: record.Fire}
-	if record.Before != "" {
+	if record.At != 0 {
 		if chain.Switch.Before, err = d.before(ctx, record, workspace, models); err != nil {
 			return nil, err
 		}
@@ -96,7 +96,7 @@ func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*
 
 // before compiles what was in force before, while its successor was being prepared.
 func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, models enrich.Models) (*pipeline.Chain, error) {
-	workspace, err := d.workspace(ctx, record.Before)
+	workspace, err := d.inForce(ctx, event.ControlRecord{Version: record.Version - 1, Hash: record.Before})
 	if err != nil {
 		return nil, err
 	}
