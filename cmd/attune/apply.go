@@ -98,7 +98,11 @@ func applyWorkspace(ctx context.Context, js jetstream.JetStream, store *control.
 	}
 	now := time.Now()
 	pending := staged.Version > newest.Staged
-	if log.CachedInfo().State.LastSeq == 0 || !pending && (newest.Hash == hash || newest.Version > 0 && ws.SameRules(inForce)) {
+	anyone, err := anyCustomer(ctx, js)
+	if err != nil {
+		return a, err
+	}
+	if !anyone || !pending && (newest.Hash == hash || newest.Version > 0 && ws.SameRules(inForce)) {
 		a.record, a.changed, err = store.Apply(ctx, pipeline.KindDefinitions, object, now, control.Prepared(0, false, now))
 		return a, err
 	}
@@ -121,6 +125,20 @@ func applyWorkspace(ctx context.Context, js jetstream.JetStream, store *control.
 	a.staged = true
 	a.record, a.changed, err = store.Apply(ctx, pipeline.KindStaged, object, now, control.Staging(fire))
 	return a, err
+}
+
+// anyCustomer tells whether there are customers who would have to be judged.
+func anyCustomer(ctx context.Context, js jetstream.JetStream) (bool, error) {
+	for _, bucket := range []string{topology.Identities, topology.Profiles} {
+		stream, err := js.Stream(ctx, "KV_"+bucket)
+		if err != nil {
+			return false, fmt.Errorf("look up bucket %s: %w", bucket, err)
+		}
+		if stream.CachedInfo().State.LastSeq > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // beginning is when the log's oldest record was stored, if there were older ones; else zero.

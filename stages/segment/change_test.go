@@ -240,3 +240,61 @@ func TestFlipsAreExactAcrossAChange(t *testing.T) {
 		t.Errorf("%d flips because of the definitions, %d customers prepared: the test shows nothing", changed, prepared)
 	}
 }
+
+// What a change of definitions states, case by case. Times are those since the first event.
+func TestAChangeStatesItsFlips(t *testing.T) {
+	viewers, buyers := Definition{ID: "s", When: `did("A", "1h")`}, Definition{ID: "s", When: `did("B", "1h")`}
+	both := Definition{ID: "t", When: `did("A", "1h") || did("B", "1h")`}
+	for _, k := range []struct {
+		name          string
+		before, after []Definition
+		at            event.Instant // of the switch
+		unprepared    bool
+		next          event.Instant // the next record: a wake-up
+		want          []string
+	}{
+		{"a new segment, whose event nobody kept", nil, []Definition{buyers}, 20 * minute, false, 30 * minute, []string{"+s at 20m0s (definitions)"}},
+		{"the next record comes after the window's end", nil, []Definition{buyers}, 20 * minute, false, 90 * minute,
+			[]string{"+s at 20m0s (definitions)", "-s at 1h10m0s (time)"}},
+		{"its window ends at the very instant", nil, []Definition{buyers}, 70 * minute, false, 90 * minute, nil},
+		{"its window ends a millisecond later", nil, []Definition{buyers}, 70*minute - 1, false, 90 * minute,
+			[]string{"+s at 1h9m59.999s (definitions)", "-s at 1h10m0s (time)"}},
+		{"a window that ended before, by the definitions before", []Definition{viewers}, []Definition{buyers}, 65 * minute, false, 90 * minute,
+			[]string{"-s at 1h0m0s (time)", "+s at 1h5m0s (definitions)", "-s at 1h10m0s (time)"}},
+		{"a segment that is the same goes on", []Definition{viewers}, []Definition{viewers, both}, 20 * minute, false, 90 * minute,
+			[]string{"+t at 20m0s (definitions)", "-s at 1h0m0s (time)", "-t at 1h10m0s (time)"}},
+		{"a changed segment that the customer stays in", []Definition{viewers}, []Definition{buyers}, 20 * minute, false, 90 * minute, []string{"-s at 1h10m0s (time)"}},
+		{"a removed segment", []Definition{viewers, both}, []Definition{viewers}, 20 * minute, false, 30 * minute, []string{"-t at 20m0s (definitions)"}},
+		{"who wasn't prepared is judged by what is known", []Definition{viewers}, []Definition{buyers}, 20 * minute, true, 30 * minute, []string{"-s at 20m0s (definitions)"}},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			before, after := stage(t, k.before...), stage(t, k.after...)
+			was := chain(1, enrich{}, before)
+			p := profile.New("p1")
+			run(t, was, p, track("A", 0, 0, ""), track("B", 10*minute, 10*minute, ""))
+			staged := chain(1, enrich{}, before)
+			staged.Staged = &pipeline.Staged{Version: 1, Segments: after,
+				SegmentLeaves: after.Set().Leaves().After(before.Set().Leaves()), CampaignLeaves: rule.NewLeafSet().After(rule.NewLeafSet())}
+			if !k.unprepared {
+				properties, err := json.Marshal(pipeline.Preparation{Staged: 1, Filled: true, Past: []pipeline.PastEvent{
+					{Position: 1, Type: event.Track, Name: "A", Occurred: start}, {Position: 2, Type: event.Track, Name: "B", Occurred: start + 10*minute},
+				}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if flips := run(t, staged, p, event.Event{Type: event.Prepare, Accepted: start + 15*minute, Properties: properties}); len(flips) > 0 {
+					t.Errorf("a customer who is prepared flips: %v", flips)
+				}
+			}
+			now := chain(2, enrich{}, after)
+			now.Switch = pipeline.Switch{At: start + k.at, Before: staged, Staged: 1}
+			flips := run(t, now, p, wake(k.next))
+			if !slices.Equal(flips, k.want) {
+				t.Errorf("flips %v, want %v", flips, k.want)
+			}
+			if due, armed := now.Due(p), p.Armed; due != armed {
+				t.Errorf("armed for %s, due at %s", armed, due)
+			}
+		})
+	}
+}
