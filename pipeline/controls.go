@@ -6,6 +6,7 @@ import "attune/pipeline/event"
 const (
 	KindDefinitions = "definitions" // brings segments and campaigns into force
 	KindModels      = "models"      // brings what scores customers into force
+	KindGuards      = "guards"      // says which segments have too few members
 	KindStaged      = "staged"      // has definitions prepared, which come into force when all customers are judged by them
 )
 
@@ -16,7 +17,7 @@ type Controls map[string]event.ControlRecord
 // Steers tells whether this program knows what a kind of control record changes. Who doesn't must not go on past one:
 // it would decide by what is no longer in force.
 func Steers(kind string) bool {
-	return kind == KindDefinitions || kind == KindModels || kind == KindStaged
+	return kind == KindDefinitions || kind == KindModels || kind == KindStaged || kind == KindGuards
 }
 
 // Staged is the record of what is being prepared; zero: nothing is.

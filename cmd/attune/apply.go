@@ -103,6 +103,9 @@ func applyWorkspace(ctx context.Context, js jetstream.JetStream, store *control.
 		return a, err
 	}
 	if !anyone || !pending && (newest.Hash == hash || newest.Version > 0 && ws.SameRules(inForce)) {
+		if err := tellNewSegments(ctx, store, inForce, ws); err != nil {
+			return a, err
+		}
 		a.record, a.changed, err = store.Apply(ctx, pipeline.KindDefinitions, object, now, control.Prepared(0, false, now))
 		return a, err
 	}

@@ -45,6 +45,7 @@ type worker struct {
 	clickhouse *clickhouse.Sink
 	facts      *pipeline.SinkReader
 	rollout    *rollout.Runner
+	guard      *guard
 }
 
 // workerConfig is what the wiring needs.
@@ -78,7 +79,7 @@ func parts() []part {
 		{pipeline.ReaderNormalize, partitions, (*worker).wireNormalize},
 		{pipeline.ReaderCustomer, partitions, (*worker).wireCustomer},
 		{pipeline.ReaderDeliver, destinations, (*worker).wireDeliver},
-		{partRollout, func(workerConfig) []string { return []string{rollout.Topic} }, (*worker).wireRollout},
+		{partRollout, func(workerConfig) []string { return []string{rollout.Topic, guardTopic} }, (*worker).wireRollout},
 		{partSink, func(workerConfig) []string { return []string{pipeline.ReaderClickHouse} }, (*worker).wireSink},
 	}
 }
@@ -294,12 +295,14 @@ func (w *worker) wireSink(ctx context.Context, owner bus.Owner, _ *definitions) 
 	return nil, err
 }
 
-// wireRollout prepares customers for definitions that are staged.
+// wireRollout prepares customers for definitions that are staged, and watches the sizes of segments.
 func (w *worker) wireRollout(_ context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
 	c := w.config
+	w.guard = &guard{definitions: definitions, owner: owner, sizes: segmentSizes(c.config.ClickHouse), log: c.log}
 	w.rollout, err = rollout.New(rollout.Config{
 		JetStream: c.js, Store: definitions.store, Partitions: c.partitions, Plan: definitions.plan, Rate: c.config.Rollout.Rate,
-		Throttle: pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log), Owner: owner, Log: c.log,
+		BeforeSwitch: w.guard.beforeSwitch,
+		Throttle:     pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log), Owner: owner, Log: c.log,
 	})
 	return nil, err
 }
@@ -326,6 +329,7 @@ func (w *worker) run(ctx context.Context, listen string) error {
 	}
 	if w.rollout != nil {
 		all.Go(func() error { w.rollout.Run(working); return nil })
+		all.Go(func() error { w.guard.run(working); return nil })
 	}
 	if w.handlers > 0 { // a Router without any ends at once
 		all.Go(func() error { defer stop(); return w.router.Run(working) })

@@ -74,13 +74,17 @@ func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*
 	if err != nil {
 		return nil, err
 	}
-	chain, err := workspace.Chain(record.Version, models)
+	small, err := readSmall(ctx, d.store, inForce[pipeline.KindGuards])
+	if err != nil {
+		return nil, err
+	}
+	chain, err := workspace.Chain(record.Version, models, small)
 	if err != nil {
 		return nil, err
 	}
 	chain.Switch = pipeline.Switch{At: record.At, Staged: record.Staged, Fire: record.Fire}
 	if record.At != 0 {
-		if chain.Switch.Before, err = d.before(ctx, record, workspace, models); err != nil {
+		if chain.Switch.Before, err = d.before(ctx, record, workspace, models, small); err != nil {
 			return nil, err
 		}
 	}
@@ -95,12 +99,12 @@ func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*
 }
 
 // before compiles what was in force before, while its successor was being prepared.
-func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, models enrich.Models) (*pipeline.Chain, error) {
+func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, models enrich.Models, small config.SmallSegments) (*pipeline.Chain, error) {
 	workspace, err := d.inForce(ctx, event.ControlRecord{Version: record.Version - 1, Hash: record.Before})
 	if err != nil {
 		return nil, err
 	}
-	chain, err := workspace.Chain(record.Version-1, models)
+	chain, err := workspace.Chain(record.Version-1, models, small)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type Stage struct {
 	unless    map[string][]*campaign
 	asks      []string
 	leaves    *rule.LeafSet
+	small     map[string]int // segments with fewer members than that, which they must have
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
@@ -93,6 +94,13 @@ func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
 
 // MaxBytes is what the campaigns' rules take at most in a stored profile.
 func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }
+
+// Guarded is the stage while the given segments have too few members, each with how many it must have.
+func (st *Stage) Guarded(small map[string]int) *Stage {
+	guarded := *st
+	guarded.small = small
+	return &guarded
+}
 
 // Leaves are what the campaigns' rules look back at.
 func (st *Stage) Leaves() *rule.LeafSet { return st.leaves }
