@@ -108,7 +108,9 @@ func TestAChangedWorkspaceAndItsSegments(t *testing.T) {
 	}
 	d.eventually(30*time.Second, "viewers are enough", func() bool { return !strings.Contains(output(t, "segments", "--data", d.data), "viewers is too small") })
 	say("u2", "Go")
-	d.eventually(20*time.Second, "a mail", func() bool { return d.sql("SELECT outcome FROM decisions WHERE campaign = 'go' ORDER BY at DESC LIMIT 1") == "fired" })
+	d.eventually(20*time.Second, "a mail", func() bool {
+		return d.sql("SELECT outcome FROM decisions WHERE campaign = 'go' ORDER BY at DESC LIMIT 1") == "fired"
+	})
 	if said := output(t, "replay", "--verify", "--data", d.data); strings.Count(said, "equal") != 8 || strings.Contains(said, "differ") {
 		t.Errorf("replay says\n%s", said)
 	}
