@@ -97,7 +97,12 @@ func applyWorkspace(ctx context.Context, js jetstream.JetStream, store *control.
 		}
 	}
 	now := time.Now()
-	pending := staged.Version > newest.Staged
+	progress, err := rollout.Look(ctx, js)
+	if err != nil {
+		return a, err
+	}
+	// Until a rollout has reached everyone, what follows it has to be staged too: then each customer has a step in between.
+	pending := staged.Version > newest.Staged || progress.Version == staged.Version && progress.Version > 0 && progress.Phase != rollout.Done
 	anyone, err := anyCustomer(ctx, js)
 	if err != nil {
 		return a, err
@@ -194,7 +199,7 @@ func awaitRollout(ctx context.Context, out io.Writer, js jetstream.JetStream, ve
 		case p.Version > version:
 			return fmt.Errorf("version %d was staged meanwhile and takes the place of version %d", p.Version, version)
 		case p.Version == version && p.Phase == rollout.Done:
-			fmt.Fprintf(out, "in force: %d customers were judged anew, %d are in other segments or were told otherwise\n", p.Prepared, p.Told)
+			fmt.Fprintf(out, "in force: %d customers were judged by it, and %d of them moved\n", p.Prepared, p.Told)
 			return nil
 		case p.Version == version && line != shown:
 			shown = line

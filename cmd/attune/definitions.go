@@ -20,7 +20,8 @@ import (
 // definitions finds workspaces and models by the hash of their object: as chains for the customer stages, as
 // templates for deliver. It is safe for concurrent use.
 type definitions struct {
-	store *control.Store
+	store     *control.Store
+	compiling sync.Mutex // all partitions ask for the same at the same moment
 
 	mu         sync.Mutex
 	workspaces map[string]*config.Workspace // a few: each version in force once
@@ -44,6 +45,8 @@ func newDefinitions(ctx context.Context, js jetstream.JetStream, partitions int)
 // chain compiles what is in force, with the definitions before it, for customers who have not had a step since, and those
 // that are staged to follow.
 func (d *definitions) chain(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
+	d.compiling.Lock()
+	defer d.compiling.Unlock()
 	key := fmt.Sprint(inForce) // in the order of the kinds
 	d.mu.Lock()
 	chain := d.chains[key]

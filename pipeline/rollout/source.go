@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -95,9 +96,10 @@ func (d *drive) newest(ctx context.Context, stream string) (uint64, error) {
 }
 
 // profiles visits every profile that existed when all partitions had taken the control record of the kind and version:
-// those that are not folded yet as the commits have them, then those of the bucket. One may be visited more than once,
-// and be older then.
+// those that are not folded yet as the commits have them, then the others as the bucket has them. One that changes meanwhile
+// may be visited more than once.
 func (d *drive) profiles(ctx context.Context, kind string, version uint64, visit func(*profile.Profile) error) error {
+	visited := map[string]bool{} // of the commits: as many as are not folded
 	for p := range d.r.config.Partitions {
 		mark, last, err := d.taken(ctx, p, kind, version)
 		if err != nil {
@@ -130,12 +132,16 @@ func (d *drive) profiles(ctx context.Context, kind string, version uint64, visit
 			if err := d.visit(tail[id], visit); err != nil {
 				return err
 			}
+			visited[id] = true
 		}
 	}
 	return d.read(ctx, "KV_"+topology.Profiles, jetstream.ConsumerConfig{
 		FilterSubject: "$KV." + topology.Profiles + ".>", DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
 	}, 0, func(one bus.Delivery) error {
 		d.progress.Done++
+		if visited[strings.TrimPrefix(one.Subject, "$KV."+topology.Profiles+".")] {
+			return nil
+		}
 		return d.visit(one.Data, visit)
 	})
 }
