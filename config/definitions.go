@@ -87,7 +87,8 @@ func Empty() *Workspace {
 // Chain compiles the workspace to the customer chain: enrich, segment, trigger, in this order. version is that of
 // the control record that brings the definitions into force; the models score. It is the one place where the chain is
 // composed.
-func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chain, error) {
+// Segments that are too small, if any are given, are kept from choosing who gets a mail.
+func (ws *Workspace) Chain(version uint64, models enrich.Models, small ...SmallSegments) (*pipeline.Chain, error) {
 	hash := ws.object
 	if hash == "" {
 		var err error
@@ -110,6 +111,9 @@ func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chai
 	triggerStage, err := trigger.New(ws.Campaigns, compiler, ids)
 	if err != nil {
 		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
+	}
+	for _, guard := range small {
+		triggerStage = triggerStage.Guarded(guard)
 	}
 	// What rules look back at in time is recorded by the stage whose rules they are; what they ask of all time, by
 	// enrich, for all of them.

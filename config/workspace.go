@@ -75,7 +75,7 @@ type WorkspaceSettings struct {
 }
 
 // laterSegmentKeys and laterCampaignKeys are known and come with later versions.
-func laterSegmentKeys() []string { return []string{"min_size", "holdout"} }
+func laterSegmentKeys() []string { return []string{"holdout"} }
 
 func laterCampaignKeys() []string {
 	return []string{

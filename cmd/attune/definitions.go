@@ -10,6 +10,8 @@ import (
 	"attune/config"
 	"attune/pipeline"
 	"attune/pipeline/control"
+	"attune/pipeline/event"
+	"attune/pipeline/rollout"
 	"attune/stages/deliver"
 	"attune/stages/deliver/template"
 	"attune/stages/enrich"
@@ -18,12 +20,17 @@ import (
 // definitions finds workspaces and models by the hash of their object: as chains for the customer stages, as
 // templates for deliver. It is safe for concurrent use.
 type definitions struct {
-	store *control.Store
+	store     *control.Store
+	compiling sync.Mutex // all partitions ask for the same at the same moment
 
 	mu         sync.Mutex
 	workspaces map[string]*config.Workspace // a few: each version in force once
 	templates  map[string]deliver.Template  // by hash and name
+	chains     map[string]*pipeline.Chain   // by what is in force: all partitions share one
 }
+
+// keptChains is how many chains are kept: those of a change that is under way, before and after.
+const keptChains = 4
 
 var _ deliver.Templates = (*definitions)(nil)
 
@@ -32,29 +39,128 @@ func newDefinitions(ctx context.Context, js jetstream.JetStream, partitions int)
 	if err != nil {
 		return nil, err
 	}
-	return &definitions{store: store, workspaces: map[string]*config.Workspace{}, templates: map[string]deliver.Template{}}, nil
+	return &definitions{store: store, workspaces: map[string]*config.Workspace{}, templates: map[string]deliver.Template{}, chains: map[string]*pipeline.Chain{}}, nil
 }
 
-// chain compiles the definitions in force, with the models in force.
+// chain compiles what is in force, with the definitions before it, for customers who have not had a step since, and those
+// that are staged to follow.
 func (d *definitions) chain(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
-	workspace, models := config.Empty(), enrich.DefaultModels()
+	d.compiling.Lock()
+	defer d.compiling.Unlock()
+	key := fmt.Sprint(inForce) // in the order of the kinds
+	d.mu.Lock()
+	chain := d.chains[key]
+	d.mu.Unlock()
+	if chain != nil {
+		return chain, nil
+	}
+	chain, err := d.compile(ctx, inForce)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.chains) >= keptChains {
+		clear(d.chains)
+	}
+	d.chains[key] = chain
+	return chain, nil
+}
+
+func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
+	models, err := d.models(ctx, inForce[pipeline.KindModels])
+	if err != nil {
+		return nil, err
+	}
 	record := inForce[pipeline.KindDefinitions]
-	if record.Version > 0 {
-		var err error
-		if workspace, err = d.workspace(ctx, record.Hash); err != nil {
+	workspace, err := d.inForce(ctx, record)
+	if err != nil {
+		return nil, err
+	}
+	small, err := readSmall(ctx, d.store, inForce[pipeline.KindGuards])
+	if err != nil {
+		return nil, err
+	}
+	chain, err := workspace.Chain(record.Version, models, small)
+	if err != nil {
+		return nil, err
+	}
+	chain.Switch = pipeline.Switch{At: record.At, Staged: record.Staged, Fire: record.Fire}
+	if record.At != 0 {
+		if chain.Switch.Before, err = d.before(ctx, record, workspace, models, small); err != nil {
 			return nil, err
 		}
 	}
-	if trained := inForce[pipeline.KindModels]; trained.Version > 0 { // read once a change: not worth a cache
-		object, err := d.store.Object(ctx, trained.Hash)
+	if staged := inForce.Staged(); staged.Version > 0 {
+		succession, err := d.succession(ctx, inForce)
 		if err != nil {
 			return nil, err
 		}
-		if models, err = enrich.DecodeModels(object); err != nil {
-			return nil, fmt.Errorf("object %s: %w", trained.Hash, err)
-		}
+		chain.Staged = succession.Staged
 	}
-	return workspace.Chain(record.Version, models)
+	return chain, nil
+}
+
+// before compiles what was in force before, while its successor was being prepared.
+func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, models enrich.Models, small config.SmallSegments) (*pipeline.Chain, error) {
+	workspace, err := d.inForce(ctx, event.ControlRecord{Version: record.Version - 1, Hash: record.Before})
+	if err != nil {
+		return nil, err
+	}
+	chain, err := workspace.Chain(record.Version-1, models, small)
+	if err != nil {
+		return nil, err
+	}
+	if record.Staged > 0 {
+		succession, err := successor.After(workspace, record.Staged)
+		if err != nil {
+			return nil, err
+		}
+		chain.Staged = succession.Staged
+	}
+	return chain, nil
+}
+
+// succession is how what is staged follows what is in force.
+func (d *definitions) succession(ctx context.Context, inForce pipeline.Controls) (*config.Succession, error) {
+	workspace, err := d.inForce(ctx, inForce[pipeline.KindDefinitions])
+	if err != nil {
+		return nil, err
+	}
+	staged := inForce.Staged()
+	next, err := d.workspace(ctx, staged.Hash)
+	if err != nil {
+		return nil, err
+	}
+	return next.After(workspace, staged.Version)
+}
+
+// plan is what the rollout asks of a succession.
+func (d *definitions) plan(ctx context.Context, inForce pipeline.Controls) (rollout.Plan, error) {
+	return d.succession(ctx, inForce)
+}
+
+// inForce is the workspace of a record of definitions; the empty one where there is none yet.
+func (d *definitions) inForce(ctx context.Context, record event.ControlRecord) (*config.Workspace, error) {
+	if record.Version == 0 {
+		return config.Empty(), nil
+	}
+	return d.workspace(ctx, record.Hash)
+}
+
+// models are those of a record; the built-in ones where there is none.
+func (d *definitions) models(ctx context.Context, record event.ControlRecord) (models enrich.Models, err error) {
+	if record.Version == 0 {
+		return enrich.DefaultModels(), nil
+	}
+	object, err := d.store.Object(ctx, record.Hash) // read once a change: not worth a cache
+	if err != nil {
+		return models, err
+	}
+	if models, err = enrich.DecodeModels(object); err != nil {
+		return models, fmt.Errorf("object %s: %w", record.Hash, err)
+	}
+	return models, nil
 }
 
 // Template finds a mail's content. What the definitions don't have is parked: trying again can't help.

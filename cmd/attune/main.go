@@ -35,6 +35,7 @@ type commands struct {
 	Check      checkCommand      `cmd:"" help:"Check a workspace; every mistake has its place."`
 	Test       testCommand       `cmd:"" help:"Run a workspace's scenarios in virtual time."`
 	Apply      applyCommand      `cmd:"" help:"Bring a workspace into force."`
+	Segments   segmentsCommand   `cmd:"" help:"Show the segments: size, movement, overlap, and which campaigns use them."`
 	Profile    profileCommand    `cmd:"" help:"Show one customer: what is known, and what changed it."`
 	Status     statusCommand     `cmd:"" help:"Show who works on what, what waits, and for how long."`
 	Explain    explainCommand    `cmd:"" help:"Say why a customer is in a segment or not, condition by condition."`

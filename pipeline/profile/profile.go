@@ -74,6 +74,8 @@ type Profile struct {
 	Members *Members
 	// Definitions is the version of the definitions by which Segments was last computed.
 	Definitions uint64
+	// Next is what staged definitions make of the customer; nil: nothing yet, or none are staged.
+	Next *Next
 
 	// Waits are the campaigns that have been triggered and not yet decided, by due instant.
 	Waits []Wait

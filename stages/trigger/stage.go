@@ -31,6 +31,7 @@ type Stage struct {
 	unless    map[string][]*campaign
 	asks      []string
 	leaves    *rule.LeafSet
+	small     map[string]int // segments with fewer members than that, which they must have
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
@@ -94,6 +95,13 @@ func (st *Stage) Asks() []string { return slices.Clone(st.asks) }
 // MaxBytes is what the campaigns' rules take at most in a stored profile.
 func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }
 
+// Guarded is the stage while the given segments have too few members, each with how many it must have.
+func (st *Stage) Guarded(small map[string]int) *Stage {
+	guarded := *st
+	guarded.small = small
+	return &guarded
+}
+
 // Leaves are what the campaigns' rules look back at.
 func (st *Stage) Leaves() *rule.LeafSet { return st.leaves }
 
@@ -151,7 +159,7 @@ func (st *Stage) happened(s *pipeline.Step) {
 // flipped starts the campaigns on the memberships that changed in this step.
 func (st *Stage) flipped(s *pipeline.Step) {
 	for _, change := range s.Changes {
-		if change.Reason != pipeline.BecauseEvent && change.Reason != pipeline.BecauseTime && change.Reason != pipeline.BecauseMerge {
+		if !triggers(s, change.Reason) {
 			continue
 		}
 		listeners, name := st.onExit[change.Segment], SegmentExited
@@ -170,4 +178,15 @@ func (st *Stage) flipped(s *pipeline.Step) {
 			st.start(s, c, w)
 		}
 	}
+}
+
+// triggers tells whether a flip for this reason may start a campaign.
+func triggers(s *pipeline.Step, reason string) bool {
+	switch reason {
+	case pipeline.BecauseEvent, pipeline.BecauseTime, pipeline.BecauseMerge:
+		return true
+	case pipeline.BecauseDefinitions:
+		return s.Fire
+	}
+	return false
 }
