@@ -87,7 +87,7 @@ func importLaws() []law {
 
 // pure packages hold the decisions that a replay repeats.
 func pure(path string) bool {
-	return within(path, "pipeline/rule", "stages/enrich", "stages/segment", "stages/trigger")
+	return within(path, "pipeline/rule", "pipeline/portable", "stages/enrich", "stages/segment", "stages/trigger")
 }
 
 // within says whether path is one of the roots or lies below one.

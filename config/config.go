@@ -108,6 +108,7 @@ func Default() Config {
 		DataDir:    "attune-data",
 		Listen:     "127.0.0.1:8080",
 		Ingest:     ingest.DefaultConfig(),
+		Normalize:  normalize.DefaultSettings(),
 		NATS:       NATS{SyncInterval: 2 * time.Minute},
 		Topology:   topology.DefaultConfig(),
 		Rollout:    rollout.DefaultSettings(),

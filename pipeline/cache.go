@@ -1,22 +1,33 @@
 package pipeline
 
 import (
+	"bytes"
 	"container/heap"
-	"container/list"
+	"fmt"
+	"strings"
 	"sync"
 
 	"attune/pipeline/profile"
 )
 
-// cache holds the profiles of one partition. Those that lie only in commits so far are pinned until they are
-// folded into the bucket; clean ones go when there are too many, the longest unused first.
+// decodedProfiles bounds the profiles of a partition that stay decoded between two batches.
+const decodedProfiles = 2000
+
+// cache holds the profiles of one partition, each packed as it was last read or committed; those used last are decoded
+// besides. Those that lie only in commits so far stay until they are folded into the bucket; others go when there are
+// too many, the longest unused first.
 //
-// The subscriber's goroutine owns the profiles themselves; the bookkeeping is shared with the committer and
-// the folder.
+// The subscriber's goroutine owns the profiles themselves, packed and decoded, but for those that are spare; the
+// bookkeeping is shared with the committer and the folder.
+//
+// A decoded profile is some dozen objects, and the garbage collector visits each of them each time: with a million
+// profiles that was half of a worker's work. So what is spare lies on a shelf, and the entries in a register.
 type cache struct {
 	mu      sync.Mutex
-	entries map[string]*entry
-	recent  *list.List // of *entry, most recently used first
+	entries register
+	decoded usage
+	spare   usage // neither decoded nor to be folded: they may go
+	shelf   shelf // with their bytes
 	dirty   dirtyHeap
 	limit   int
 	newest  uint64 // the bucket's latest revision that is known: a fold confirmed it
@@ -27,59 +38,81 @@ type cache struct {
 
 // entry is one profile in memory.
 type entry struct {
-	profile *profile.Profile // of the subscriber's goroutine
-	inBatch bool             // of the subscriber's goroutine
-	size    int              // of the subscriber's goroutine: its last encoding's
+	id           string
+	number, twin uint32 // of the register
 
-	place    *list.Element
-	revision uint64 // of the bucket's copy; 0: it has none
-	pinned   int    // commits under way that hold it
-	since    uint64 // the oldest commit that is not folded yet; 0: clean
-	changed  uint64 // the newest commit that holds it
-	state    []byte // and its bytes there
+	profile *profile.Profile // nil: it is only packed
+	packed  []byte           // the profile after its newest commit, stored or not; nil: it is new
+	inBatch bool             // of the subscriber's goroutine: the profile is ahead of packed
+
+	pinned       int32  // commits under way that hold it
+	in           *usage // nil: it is in no list
+	newer, older *entry // in that list
+	page         *page  // of the shelf; nil: packed is its own
+	revision     uint64 // of the bucket's copy; 0: it has none
+	since        uint64 // the oldest commit that is not folded yet; 0: clean
+	changed      uint64 // the newest commit that holds it
+	state        []byte // and its bytes there, until they are folded
 }
 
 func newCache(limit int) *cache {
-	return &cache{entries: map[string]*entry{}, recent: list.New(), limit: limit, relieved: make(chan struct{}, 1)}
+	return &cache{entries: newRegister(), limit: limit, relieved: make(chan struct{}, 1)}
 }
 
 func (c *cache) has(id string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.entries[id] != nil
+	return c.entries.find(id) != nil
 }
 
-// get finds a profile and notes that it is in use.
-func (c *cache) get(id string) *entry {
+// use finds a profile and decodes it, if it isn't. It stays decoded until the next makeRoom, at least.
+func (c *cache) use(id string) (*entry, error) {
+	e := c.touch(id)
+	switch {
+	case e.profile != nil:
+	case e.packed == nil:
+		e.profile = profile.New(e.id)
+	default:
+		decoded, err := profile.Decode(e.packed)
+		if err != nil {
+			return nil, fmt.Errorf("profile %s: %w", e.id, err)
+		}
+		e.profile = decoded
+	}
+	return e, nil
+}
+
+// touch makes a profile the one used last.
+func (c *cache) touch(id string) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries[id]
-	if e != nil {
-		c.recent.MoveToFront(e.place)
+	e := c.entries.find(id)
+	if e.in == &c.spare {
+		c.shelf.take(e)
 	}
+	if e.in != nil {
+		e.in.remove(e)
+	}
+	c.decoded.add(e)
 	return e
 }
 
-// load adds a profile as the bucket has it, in so many bytes.
-func (c *cache) load(p *profile.Profile, revision uint64, size int) {
+// load adds a profile as the bucket has it; without bytes it is new.
+func (c *cache) load(id string, packed []byte, revision uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.add(&entry{profile: p, revision: revision, size: size})
+	e := c.entries.add(strings.Clone(id)) // which may lie in something larger, as the bytes do
+	e.packed, e.revision = bytes.Clone(packed), revision
 }
 
 // restore adds a profile as the newest of the commits above the mark that hold it has it; that covers the older ones.
 // Its revision in the bucket is not known: the first fold finds it by its conflict.
-func (c *cache) restore(p *profile.Profile, state []byte, commit uint64) {
+func (c *cache) restore(id string, state []byte, commit uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := &entry{profile: p, state: state, changed: commit, size: len(state)}
-	c.add(e)
+	e := c.entries.add(id)
+	e.packed, e.state, e.changed = state, state, commit
 	c.soil(e, commit)
-}
-
-func (c *cache) add(e *entry) {
-	e.place = c.recent.PushFront(e)
-	c.entries[e.profile.ID] = e
 }
 
 // pin keeps the profiles of a commit that is under way.
@@ -104,19 +137,30 @@ func (c *cache) committed(dirty []*entry, states []ProfileState, commit uint64) 
 	}
 }
 
-// makeRoom drops clean profiles beyond the limit, the longest unused first. It is called between two batches,
-// when every profile that was changed is pinned.
+// makeRoom packs decoded profiles and drops clean ones beyond the limits, the longest unused first. It is called
+// between two batches, when every profile that was changed is pinned, and packed as it is.
 func (c *cache) makeRoom() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for at := c.recent.Back(); at != nil && len(c.entries) > c.limit; {
-		e := at.Value.(*entry)
-		at = at.Prev()
-		if e.pinned > 0 || e.since != 0 {
-			continue
-		}
-		c.recent.Remove(e.place)
-		delete(c.entries, e.profile.ID)
+	for c.decoded.count > min(decodedProfiles, c.limit) {
+		e := c.decoded.oldest
+		c.decoded.remove(e)
+		e.profile = nil
+		c.release(e)
+	}
+	for c.spare.count > 0 && c.entries.count > c.limit {
+		e := c.spare.oldest
+		c.spare.remove(e)
+		c.shelf.remove(e)
+		c.entries.remove(e)
+	}
+}
+
+// release lets a profile go when there are too many, if nothing needs it any more.
+func (c *cache) release(e *entry) {
+	if e.in == nil && e.pinned == 0 && e.since == 0 {
+		c.spare.add(e)
+		c.shelf.put(e)
 	}
 }
 
@@ -151,7 +195,7 @@ func (c *cache) toFold(limit int, upTo uint64) []fold {
 			break
 		}
 		heap.Pop(&c.dirty)
-		folds = append(folds, fold{entry: e, id: e.profile.ID, state: e.state, commit: e.changed, since: e.since, revision: e.revision})
+		folds = append(folds, fold{entry: e, id: e.id, state: e.state, commit: e.changed, since: e.since, revision: e.revision})
 	}
 	for _, f := range folds { // until they are stored they hold the mark
 		heap.Push(&c.dirty, dirtyItem{since: f.since, entry: f.entry})
@@ -169,6 +213,7 @@ func (c *cache) folded(f fold, revision uint64) {
 		f.entry.since = 0
 		f.entry.state = nil
 		c.soiled--
+		c.release(f.entry)
 		select {
 		case c.relieved <- struct{}{}:
 		default:

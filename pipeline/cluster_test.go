@@ -99,6 +99,7 @@ func (r *clusterRig) work() (stop func()) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.t.Cleanup(normalizing.Close)
 	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{
 		JetStream: js, CachedProfiles: 5, FoldEvery: 100 * time.Millisecond, CommitBytes: 16 << 10, Log: log,
 		Readers: func(int) []string { return []string{"nobody"} }, // every commit stays, for the test to look at

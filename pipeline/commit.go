@@ -3,6 +3,7 @@ package pipeline
 import (
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -64,6 +65,9 @@ type DeadLetter struct {
 	// Entrance is where the payload came in that no mapping could use; empty: the payload is a call, or what its
 	// stage reads.
 	Entrance string `cbor:"9,keyasint,omitempty" json:"entrance,omitempty"`
+	// KeepUntil is when it is deleted, where it was one before and was tried again: that must not lengthen how long a
+	// person's call is kept. Zero: at the stream's age.
+	KeepUntil time.Time `cbor:"-" json:"keep_until,omitzero"`
 }
 
 // ProfileState is an encoded profile.

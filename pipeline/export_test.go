@@ -69,7 +69,7 @@ func InMemory(s bus.Session) int {
 	c := s.(*partition).cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return max(len(c.entries), len(c.dirty))
+	return max(c.entries.count, len(c.dirty))
 }
 
 // Evict drops every profile that no commit under way holds, as if those that are not folded could go too.
@@ -77,10 +77,18 @@ func Evict(s bus.Session) {
 	c := s.(*partition).cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for id, e := range c.entries {
-		if e.pinned == 0 {
-			c.recent.Remove(e.place)
-			delete(c.entries, id)
+	for _, block := range c.entries.blocks {
+		for i := range block {
+			if e := &block[i]; e.id != "" && e.pinned == 0 && e.in != &c.spare {
+				if e.in != nil {
+					e.in.remove(e)
+				}
+				if e.since != 0 { // its fold never comes
+					e.since = 0
+					c.soiled--
+				}
+				c.entries.remove(e)
+			}
 		}
 	}
 }
@@ -89,8 +97,7 @@ func Evict(s bus.Session) {
 func AsNews(m *message.Message) {
 	h := bus.From(m.Context())
 	for i, value := range h.Values {
-		r := value.(record)
-		r.event.Source.Name, r.event.Source.After = fmt.Sprint(r.event.Source.Name, h.Batch[i].Sequence), 0
-		h.Values[i] = r
+		source := &value.(*record).event.Source
+		source.Name, source.After = fmt.Sprint(source.Name, h.Batch[i].Sequence), 0
 	}
 }

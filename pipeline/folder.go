@@ -18,6 +18,8 @@ import (
 const (
 	foldBatch    = 250
 	foldAttempts = 5
+	// purgePatience is how many rounds a partition's commits wait to go with those of the others.
+	purgePatience = 4
 )
 
 // folder writes profiles from the commits into the bucket in the background, oldest commits first, each once
@@ -33,6 +35,7 @@ type folder struct {
 	once   sync.Once
 	stop   chan struct{}
 	purged uint64 // commits below it are gone
+	waited int    // rounds in which commits could have gone, but waited for those of other partitions
 }
 
 // finish folds what is left and ends.
@@ -64,7 +67,7 @@ func (f *folder) run(ctx context.Context) {
 
 func (f *folder) round(ctx context.Context, ending, urgent bool) error {
 	traced := f.tracer.round(ctx, ending) // what has no trail is not purged
-	return errors.Join(traced, f.fold(ctx, urgent), f.purge(ctx))
+	return errors.Join(traced, f.fold(ctx, urgent), f.purge(ctx, ending))
 }
 
 // fold writes what was committed before it began. What changes meanwhile waits for the next round: under load there
@@ -183,7 +186,7 @@ func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]
 // purge drops the commits that are folded and that every reader has passed; the last one always stays. Folded is
 // what a stored commit says: a next owner may be reading all above that mark at this moment, and would miss a newer
 // state of a profile that it has read already.
-func (f *folder) purge(ctx context.Context) error {
+func (f *folder) purge(ctx context.Context, ending bool) error {
 	last := f.committer.confirmed()
 	upTo := min(f.committer.stated(), f.tracer.settled(last))
 	if min(upTo+1, last) <= f.purged {
@@ -199,22 +202,16 @@ func (f *folder) purge(ctx context.Context) error {
 		}
 		upTo = min(upTo, consumer.CachedInfo().AckFloor.Stream)
 	}
-	if upTo = min(upTo+1, last); upTo <= max(f.purged, 1) {
+	below := min(upTo+1, last)
+	if below <= max(f.purged, 1) {
 		return nil
 	}
-	stream, err := f.c.config.JetStream.Stream(ctx, topology.Commits)
+	gone, err := f.c.purger.purge(ctx, f.number, below, ending || f.waited >= purgePatience, f.c.config.faults)
 	if err != nil {
-		return fmt.Errorf("purge commits: %w", err)
-	}
-	if err := f.c.config.faults.at(purgeBegun); err != nil {
 		return err
 	}
-	if err := stream.Purge(ctx, jetstream.WithPurgeSubject(f.committer.subject), jetstream.WithPurgeSequence(upTo)); err != nil {
-		return fmt.Errorf("purge commits: %w", err)
+	if f.waited++; gone > f.purged {
+		f.purged, f.waited = gone, 0
 	}
-	if err := f.c.config.faults.at(purged); err != nil {
-		return err
-	}
-	f.purged = upTo
 	return nil
 }

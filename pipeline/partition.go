@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,7 @@ type partition struct {
 	loaded   Controls // what the chain was made from, at the claim
 	hash     *RunningHash
 	batch    batch
+	encoded  []byte // the last profile's bytes, to be used again
 	reads    *state.Bucket
 	broken   error
 
@@ -67,43 +69,52 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 		return nil, err
 	}
 	p.cache.makeRoom()
-	values := make([]any, len(deliveries))
+	values, records := make([]any, len(deliveries)), make([]record, len(deliveries))
 	var missing []string
 	asked := map[string]bool{}
 	for i, d := range deliveries {
-		var r record
-		r.event, r.err = event.Decode(d.Data)
+		r := &records[i]
 		values[i] = r
-		id := r.event.Profile
-		if r.err != nil || id == "" || asked[id] || p.cache.has(id) {
+		r.event, r.err = event.Decode(d.Data)
+		if id := r.event.Profile; r.err == nil && id != "" && !asked[id] && !p.cache.has(id) {
+			asked[id] = true
+			missing = append(missing, id)
+		}
+	}
+	if err := p.load(ctx, missing); err != nil {
+		return nil, err
+	}
+	for i := range records {
+		r := &records[i]
+		if r.err != nil || r.event.Profile == "" {
 			continue
 		}
-		asked[id] = true
-		missing = append(missing, id)
+		var err error
+		if r.entry, err = p.cache.use(r.event.Profile); err != nil {
+			return nil, err
+		}
 	}
+	return values, nil
+}
+
+func (p *partition) load(ctx context.Context, missing []string) error {
 	if len(missing) == 0 {
-		return values, nil
+		return nil
 	}
 	p.reads.NotBefore(p.cache.stored(0))
 	found, err := p.reads.Get(ctx, missing)
 	if err != nil {
-		return nil, fmt.Errorf("read profiles: %w", err)
+		return fmt.Errorf("read profiles: %w", err)
 	}
 	for _, id := range missing {
-		loaded := profile.New(id)
-		if v := found[id].Value; v != nil {
-			if loaded, err = profile.Decode(v); err != nil {
-				return nil, fmt.Errorf("profile %s: %w", id, err)
-			}
-		}
-		p.cache.load(loaded, found[id].Revision, len(found[id].Value))
+		p.cache.load(id, found[id].Value, found[id].Revision)
 	}
-	return values, p.c.config.faults.at(profilesRead)
+	return p.c.config.faults.at(profilesRead)
 }
 
 // Cut keeps a commit below its size and closes the batch before a control record.
 func (p *partition) Cut(next any) bool {
-	return p.batch.size >= p.c.config.CommitBytes || next.(record).event.Type == event.Control
+	return p.batch.size >= p.c.config.CommitBytes || next.(*record).event.Type == event.Control
 }
 
 // Err is what ends the session.
@@ -113,7 +124,8 @@ func (p *partition) Err() error { return errors.Join(p.broken, p.committer.faile
 // computed meanwhile.
 func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) error {
 	b := p.batch
-	p.batch = batch{}
+	// The next one will be about as large.
+	p.batch = batch{facts: make([]byte, 0, len(b.facts)), encoded: b.encoded}
 	if !b.changed { // repeats only: their position goes with the next commit
 		return p.committer.submit(ctx, unit{ack: ack})
 	}
@@ -124,10 +136,11 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 		Epoch: p.epoch, After: p.after, Position: p.position, Sources: p.sources, Controls: p.controls,
 		Facts: b.facts, Deliveries: b.deliveries, Wakes: b.wakes, DeadLetters: b.deadLetters, Leaving: b.leaving, Hash: p.hash.Sum(),
 	}
-	for _, e := range b.dirty {
-		encoded := profile.Encode(e.profile)
-		e.inBatch, e.size = false, len(encoded)
-		commit.Profiles = append(commit.Profiles, ProfileState{ID: e.profile.ID, State: encoded})
+	commit.Profiles = make([]ProfileState, len(b.dirty))
+	for i, e := range b.dirty {
+		p.encoded = profile.Append(p.encoded[:0], e.profile)
+		e.inBatch, e.packed = false, bytes.Clone(p.encoded) // it stays in memory: no larger than it must be
+		commit.Profiles[i] = ProfileState{ID: e.id, State: e.packed}
 	}
 	commit.Mark, commit.Folded = p.cache.mark(p.committer.confirmed())
 	data, err := p.c.commits.Encode(&commit)

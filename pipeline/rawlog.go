@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
@@ -85,11 +86,20 @@ func (l *RawLog) Park(ctx context.Context, reason string, payload []byte, cause 
 
 // ParkRequest puts a request whose payload an entrance can't use into the dead letters.
 func (l *RawLog) ParkRequest(ctx context.Context, entrance, reason string, request []byte, cause error) error {
-	letter, err := json.Marshal(DeadLetter{Reason: reason, Error: cause.Error(), Payload: request, Subject: "ingest", Entrance: entrance})
+	return l.ParkLetter(ctx, DeadLetter{Reason: reason, Error: cause.Error(), Payload: request, Subject: "ingest", Entrance: entrance})
+}
+
+// ParkLetter puts a letter of ingest's into the dead letters.
+func (l *RawLog) ParkLetter(ctx context.Context, letter DeadLetter) error {
+	data, err := json.Marshal(letter)
 	if err != nil {
 		return fmt.Errorf("park call: %w", err)
 	}
-	if _, err := l.js.Publish(ctx, topology.Subject(topology.DeadLetter, "ingest"), letter); err != nil {
+	m := &nats.Msg{Subject: topology.Subject(topology.DeadLetter, "ingest"), Data: data, Header: nats.Header{}}
+	if left := letter.left(); left != "" {
+		m.Header.Set(jetstream.MsgTTLHeader, left)
+	}
+	if _, err := l.js.PublishMsg(ctx, m); err != nil {
 		return fmt.Errorf("park call: %w", err)
 	}
 	return nil

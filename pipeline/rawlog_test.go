@@ -37,7 +37,7 @@ func TestRawLogStoresWhatItTook(t *testing.T) {
 	l := r.rawLog(2)
 	at := time.Date(2026, 11, 23, 12, 0, 0, 123456789, time.FixedZone("", 3600))
 	if err := l.Append(t.Context(), []event.Raw{
-		{Key: "ann@example.com", Payload: []byte(`{"n":1}`), Accepted: at, SentAt: at.Add(-time.Second), Historical: true},
+		{Key: "ann@example.com", Payload: []byte(`{"n":1}`), Accepted: at, SentAt: at.Add(-time.Second), Historical: true, KeepUntil: at},
 		{Key: "ann@example.com", Payload: []byte(`{"n":2}`)},
 		{Key: "ann@example.com", Payload: []byte(`{"n":30}`)},
 		{Key: "ann@example.com", Payload: []byte(``)},
@@ -59,7 +59,7 @@ func TestRawLogStoresWhatItTook(t *testing.T) {
 	}
 	want := nats.Header{
 		event.HeaderAccepted: {"2026-11-23T11:00:00.123456789Z"}, event.HeaderSentAt: {"2026-11-23T10:59:59.123456789Z"},
-		event.HeaderHistorical: {"true"},
+		event.HeaderHistorical: {"true"}, event.HeaderKeepUntil: {"2026-11-23T11:00:00Z"},
 	}
 	if diff := cmp.Diff(want, all[0].Header); diff != "" || string(all[0].Data) != `{"n":1}` {
 		t.Errorf("%s %s", all[0].Data, diff)

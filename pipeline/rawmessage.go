@@ -54,7 +54,8 @@ type rawPack struct {
 // takes tells whether one more call belongs and fits into it.
 func (p *rawPack) takes(r *event.Raw) bool {
 	return len(p.lengths) < maxRawCalls && len(p.message.Data)+len(r.Payload) <= maxRawBytes &&
-		r.Accepted.Equal(p.first.Accepted) && r.SentAt.Equal(p.first.SentAt) && r.Historical == p.first.Historical && r.Trace == p.first.Trace
+		r.Accepted.Equal(p.first.Accepted) && r.SentAt.Equal(p.first.SentAt) && r.Historical == p.first.Historical &&
+		r.Trace == p.first.Trace && r.KeepUntil.Equal(p.first.KeepUntil)
 }
 
 func rawMessage(r *event.Raw, partition int) *nats.Msg {
@@ -67,6 +68,9 @@ func rawMessage(r *event.Raw, partition int) *nats.Msg {
 	}
 	if r.Historical {
 		m.Header.Set(event.HeaderHistorical, strconv.FormatBool(true))
+	}
+	if !r.KeepUntil.IsZero() {
+		m.Header.Set(event.HeaderKeepUntil, r.KeepUntil.UTC().Format(time.RFC3339))
 	}
 	if r.Trace != "" {
 		m.Header.Set(event.HeaderTrace, r.Trace)

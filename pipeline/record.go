@@ -14,11 +14,12 @@ import (
 // record is one delivery of the log, decoded.
 type record struct {
 	event event.Event
-	err   error // it could not be decoded
+	entry *entry // its profile; nil: it has none
+	err   error  // it could not be decoded
 }
 
 // handle applies one record. What it can't use goes to the dead letters; an error stops the partition.
-func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error {
+func (p *partition) handle(ctx context.Context, d bus.Delivery, r *record) error {
 	if d.Sequence <= p.position {
 		return nil // handed over again after a Nack of a later step
 	}
@@ -42,10 +43,10 @@ func (p *partition) handle(ctx context.Context, d bus.Delivery, r record) error 
 		if err := p.c.poison.of(p.number, d.Sequence); err != nil {
 			p.park(d, "failed", err)
 			outcome = "parked"
-			if err := p.joins(d, e); err != nil {
+			if err := p.joins(d, r); err != nil {
 				return err
 			}
-		} else if err := p.apply(d, e); err != nil {
+		} else if err := p.apply(d, r); err != nil {
 			p.c.poison.add(p.number, d.Sequence, err)
 			p.broken = err // the profile is half changed: claim the partition again and park this record
 			return err
@@ -79,11 +80,8 @@ func (p *partition) control(ctx context.Context, record *event.ControlRecord) er
 	return nil
 }
 
-func (p *partition) apply(d bus.Delivery, e *event.Event) error {
-	entry := p.cache.get(e.Profile)
-	if entry == nil {
-		return fmt.Errorf("profile %s was not loaded", e.Profile)
-	}
+func (p *partition) apply(d bus.Delivery, r *record) error {
+	e, entry := &r.event, r.entry
 	if d.Sequence <= entry.profile.Applied {
 		return nil // the second belt: already applied
 	}
@@ -102,9 +100,9 @@ func (p *partition) apply(d bus.Delivery, e *event.Event) error {
 }
 
 // joins applies what is left of a record whose step fails.
-func (p *partition) joins(d bus.Delivery, e *event.Event) error {
-	entry := p.cache.get(e.Profile)
-	if len(e.Joins) == 0 || entry == nil || d.Sequence <= entry.profile.Applied {
+func (p *partition) joins(d bus.Delivery, r *record) error {
+	e, entry := &r.event, r.entry
+	if len(e.Joins) == 0 || d.Sequence <= entry.profile.Applied {
 		return nil
 	}
 	result := p.chain.Joins(entry.profile, e, d.Sequence)
@@ -140,7 +138,7 @@ func (p *partition) take(d bus.Delivery, e *event.Event, entry *entry, result *R
 	if !entry.inBatch {
 		entry.inBatch = true
 		b.dirty = append(b.dirty, entry)
-		b.size += entry.size + 512
+		b.size += len(entry.packed) + 512
 	}
 	b.changed = true
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
@@ -13,6 +14,10 @@ import (
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
+
+// relayPace is the least time between the beginnings of two batches: nothing that leaves a partition, a mail or a wake-up,
+// is in such a hurry that it is worth a round of requests of its own.
+const relayPace = 50 * time.Millisecond
 
 // Relay publishes what leaves a partition: deliveries, wake-ups, dead letters and records for other logs of each commit,
 // in order. It repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence and by
@@ -36,7 +41,7 @@ func NewRelay(js jetstream.JetStream, log *slog.Logger) (*Relay, error) {
 
 // Subscriber reads the commits for the relay.
 func (r *Relay) Subscriber() *bus.Subscriber {
-	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Pace: batchPace, Log: r.log})
+	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Pace: relayPace, Log: r.log})
 }
 
 // Handle turns one commit into what leaves it: the Router's handler.
@@ -102,7 +107,19 @@ func (d *DeadLetter) Message(cause *message.Message, stage string) (*message.Mes
 		return nil, fmt.Errorf("dead letter of %s %d: %w", d.Subject, d.Position, err)
 	}
 	id := "dead-" + d.Subject + "-" + strconv.FormatUint(d.Position, 10) + "-" + strconv.Itoa(d.Index)
-	return produce(cause, topology.Subject(topology.DeadLetter, stage), id, payload), nil
+	m := produce(cause, topology.Subject(topology.DeadLetter, stage), id, payload)
+	if left := d.left(); left != "" {
+		m.Metadata[jetstream.MsgTTLHeader] = left
+	}
+	return m, nil
+}
+
+// left is how long the broker keeps the letter, in its own words; empty: as long as any other.
+func (d *DeadLetter) left() string {
+	if d.KeepUntil.IsZero() {
+		return ""
+	}
+	return max(time.Until(d.KeepUntil).Truncate(time.Second), time.Second).String()
 }
 
 // produce makes a message that is confirmed together with the one that led to it.

@@ -37,7 +37,7 @@ type SinkPart struct {
 	Partition int
 	Sequence  uint64 // of the commit
 	Facts     Facts
-	Profiles  []*profile.Profile // as they were after the commit
+	Profiles  []*profile.Profile // as they were after the commit, of those that no later commit of the range holds
 }
 
 // SinkConfig says how commits are batched.
@@ -267,6 +267,7 @@ func (r *SinkReader) resume(ctx context.Context, stream jetstream.Stream, open j
 func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Puller, open journal) (b SinkBatch, last bus.Delivery, err error) {
 	b.Stream = stream
 	rows, size := 0, 0
+	var states [][]ProfileState
 	var deadline time.Time
 	for {
 		got, err := next(ctx, puller, deadline)
@@ -274,10 +275,10 @@ func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Pul
 			return b, last, err
 		}
 		if got == nil {
-			return b, last, nil // its time is up
+			return b, last, b.close(states) // its time is up
 		}
 		last = *got
-		part, n, err := r.part(last)
+		part, profiles, err := r.part(last)
 		if err != nil {
 			return b, last, err
 		}
@@ -291,11 +292,33 @@ func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Pul
 			}
 		}
 		b.Parts, b.To = append(b.Parts, part), last.Sequence
-		rows, size = rows+n, size+len(last.Data)
+		states = append(states, profiles)
+		rows += len(part.Facts.Events) + len(part.Facts.Changes) + len(part.Facts.Decisions) + len(profiles)
+		size += len(last.Data)
 		if last.Sequence == open.To || last.Sequence > open.To && (rows >= r.config.Rows || size >= maxSinkBytes) {
-			return b, last, nil
+			return b, last, b.close(states)
 		}
 	}
+}
+
+// close decodes the last state of each profile in the range, given those of each commit.
+func (b *SinkBatch) close(states [][]ProfileState) error {
+	known := map[string]bool{}
+	for i := len(states) - 1; i >= 0; i-- {
+		part := &b.Parts[i]
+		for _, s := range states[i] {
+			if known[s.ID] {
+				continue
+			}
+			known[s.ID] = true
+			p, err := profile.Decode(s.State)
+			if err != nil {
+				return fmt.Errorf("profile %s in commit %d: %w", s.ID, part.Sequence, err)
+			}
+			part.Profiles = append(part.Profiles, p)
+		}
+	}
+	return nil
 }
 
 // next reads one commit; nil when the deadline, if there is one, passes before it comes.
@@ -316,25 +339,19 @@ func next(ctx context.Context, puller *bus.Puller, deadline time.Time) (*bus.Del
 	return nil, err
 }
 
-func (r *SinkReader) part(d bus.Delivery) (SinkPart, int, error) {
+// part reads one commit, but for its profiles.
+func (r *SinkReader) part(d bus.Delivery) (SinkPart, []ProfileState, error) {
 	partition, err := topology.PartitionOf(d.Subject)
 	if err != nil {
-		return SinkPart{}, 0, err
+		return SinkPart{}, nil, err
 	}
 	commit, err := r.commits.Decode(d.Data)
 	if err != nil {
-		return SinkPart{}, 0, err
+		return SinkPart{}, nil, err
 	}
 	part := SinkPart{Partition: partition, Sequence: d.Sequence}
 	if part.Facts, err = r.commits.Facts(commit); err != nil {
-		return SinkPart{}, 0, err
+		return SinkPart{}, nil, err
 	}
-	for _, s := range commit.Profiles {
-		p, err := profile.Decode(s.State)
-		if err != nil {
-			return SinkPart{}, 0, fmt.Errorf("profile %s: %w", s.ID, err)
-		}
-		part.Profiles = append(part.Profiles, p)
-	}
-	return part, len(part.Facts.Events) + len(part.Facts.Changes) + len(part.Facts.Decisions) + len(part.Profiles), nil
+	return part, commit.Profiles, nil
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
-	"attune/pipeline/profile"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 )
@@ -149,7 +148,10 @@ func (p *partition) readTail(ctx context.Context, subject string, mark, claim ui
 				return err
 			}
 			if d.Sequence >= claim {
-				return p.restore(newest)
+				for id, last := range newest {
+					p.cache.restore(id, last.state, last.commit)
+				}
+				return nil
 			}
 		}
 	}
@@ -159,18 +161,6 @@ func (p *partition) readTail(ctx context.Context, subject string, mark, claim ui
 type lastCommitted struct {
 	state  []byte
 	commit uint64
-}
-
-// restore takes over the profiles that are not folded yet.
-func (p *partition) restore(newest map[string]lastCommitted) error {
-	for id, last := range newest {
-		decoded, err := profile.Decode(last.state)
-		if err != nil {
-			return fmt.Errorf("commit %d: profile %s: %w", last.commit, id, err)
-		}
-		p.cache.restore(decoded, last.state, last.commit)
-	}
-	return nil
 }
 
 func (p *partition) start(ctx context.Context) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,15 +28,41 @@ type observer func(partition int, commit *pipeline.Commit, facts pipeline.Facts,
 
 // observe tells of each commit from now on, in order, from one goroutine.
 func (p *product) observe(see observer) (stop func()) {
-	codec, err := pipeline.NewCommitCodec()
-	if err != nil {
-		p.tb.Fatal(err)
+	return p.consume(p.teller(see))
+}
+
+// record tells of each commit from now on, in order, once it is stopped: to read the commits takes time, which what is
+// measured would lack.
+func (p *product) record(see observer) (stop func()) {
+	tell := p.teller(see)
+	var all []jetstream.Msg
+	end := p.consume(func(m jetstream.Msg) { all = append(all, m) })
+	return func() {
+		end()
+		for _, m := range all {
+			tell(m)
+		}
 	}
+}
+
+func (p *product) consume(take func(jetstream.Msg)) (stop func()) {
 	consumer, err := p.js.OrderedConsumer(p.tb.Context(), topology.Commits, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
 	if err != nil {
 		p.tb.Fatal(err)
 	}
-	reading, err := consumer.Consume(func(m jetstream.Msg) {
+	reading, err := consumer.Consume(take)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return func() { reading.Stop(); <-reading.Closed() }
+}
+
+func (p *product) teller(see observer) func(jetstream.Msg) {
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return func(m jetstream.Msg) {
 		metadata, err := m.Metadata()
 		if err != nil {
 			p.tb.Error(err)
@@ -59,11 +84,7 @@ func (p *product) observe(see observer) (stop func()) {
 			return
 		}
 		see(partition, commit, facts, metadata.Timestamp)
-	})
-	if err != nil {
-		p.tb.Fatal(err)
 	}
-	return func() { reading.Stop(); <-reading.Closed() }
 }
 
 // openDecisions measures from an event's acceptance into RAW to the commit that holds what was decided about it, while
@@ -73,25 +94,20 @@ func openDecisions(tb testing.TB, s scale) func() (figure, figure) {
 	f := newFeed(newPopulation(s.of(10_000)), zipf)
 	return func() (figure, figure) {
 		most := p.flood(f, s.of(60_000))
-		var mu sync.Mutex
 		var delays []time.Duration
 		from := time.Now().Add(2 * time.Second / time.Duration(s)) // by then it has settled in
-		stop := p.observe(func(_ int, _ *pipeline.Commit, facts pipeline.Facts, stored time.Time) {
-			mu.Lock()
-			defer mu.Unlock()
+		stop := p.record(func(_ int, _ *pipeline.Commit, facts pipeline.Facts, stored time.Time) {
 			for _, e := range facts.Events {
 				if accepted := e.Event.Accepted.Time(); accepted.After(from) {
 					delays = append(delays, stored.Sub(accepted))
 				}
 			}
 		})
-		defer stop()
 		watch := startWatch()
 		sent := p.pace(f, most/2, 10*time.Second/time.Duration(s))
 		p.settle()
-		mu.Lock()
-		defer mu.Unlock()
 		got := watch.perSecond(sent)
+		stop()
 		return figure{
 			value: milliseconds(percentile(delays, 0.99)), cpu: got.cpu,
 			note: fmt.Sprintf("p50 %.1f ms; at %.0f events/s of at most %.0f", milliseconds(percentile(delays, 0.5)), most/2, most),

@@ -176,11 +176,12 @@ func (w *worker) wireNormalize(ctx context.Context, owner bus.Owner, _ *definiti
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}
 	stage, err := normalize.New(ctx, normalize.Config{
-		JetStream: c.js, Partitions: c.partitions, Hash: hash, PhoneRegion: c.config.Normalize.PhoneRegion, Throttle: throttle, Metrics: c.metrics, Log: c.log,
+		JetStream: c.js, Partitions: c.partitions, Hash: hash, Settings: c.config.Normalize, Throttle: throttle, Metrics: c.metrics, Log: c.log,
 	})
 	if err != nil {
 		return nil, err
 	}
+	w.closers = append(w.closers, stage.Close)
 	raw := stage.Subscriber().OwnedBy(owner)
 	var handlers []handler
 	for p := range c.partitions {

@@ -31,6 +31,7 @@ type letter struct {
 	number uint64
 	stage  string
 	stored time.Time
+	until  time.Time // when it is deleted
 }
 
 type deadletterList struct {
@@ -89,8 +90,8 @@ func (d *deadletterShow) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "number   %d\nwhen     %s\nstage    %s\nreason   %s\nerror    %s\nread at  %s %d\n\n%s\n",
-		x.number, x.stored.UTC().Format(time.RFC3339), x.stage, x.Reason, x.Error, x.Subject, x.Position, x.Payload)
+	fmt.Fprintf(s.out, "number   %d\nwhen     %s\nuntil    %s\nstage    %s\nreason   %s\nerror    %s\nread at  %s %d\n\n%s\n",
+		x.number, x.stored.UTC().Format(time.RFC3339), x.until.UTC().Format(time.RFC3339), x.stage, x.Reason, x.Error, x.Subject, x.Position, x.Payload)
 	return nil
 }
 
@@ -101,7 +102,7 @@ type deadletterRetry struct {
 }
 
 // Run is the command. A letter is deleted once its call is in RAW again; a call keeps its message id, so trying
-// twice doubles nothing.
+// twice doubles nothing, and its letter's end, so trying doesn't keep it longer.
 func (d *deadletterRetry) Run(ctx context.Context, s streams) error {
 	if (d.Number == 0) == (d.Reason == "") {
 		return errors.New("deadletter retry: give either a number or --reason")
@@ -171,7 +172,7 @@ func retry(ctx context.Context, js jetstream.JetStream, c ingest.Config, x lette
 		if key == "" {
 			key = who.User
 		}
-		if err := raw.Append(ctx, []event.Raw{{Key: key, Payload: x.Payload, Accepted: time.Now(), SentAt: x.SentAt.Time(), Historical: x.Historical}}); err != nil {
+		if err := raw.Append(ctx, []event.Raw{{Key: key, Payload: x.Payload, Accepted: time.Now(), SentAt: x.SentAt.Time(), Historical: x.Historical, KeepUntil: x.until}}); err != nil {
 			return err
 		}
 	case x.stage == pipeline.ReaderDeliver:
@@ -200,9 +201,13 @@ func remap(ctx context.Context, js jetstream.JetStream, c ingest.Config, x lette
 	}
 	defer raw.Close()
 	if problems != nil {
-		if err := raw.ParkRequest(ctx, x.Entrance, reason, x.Payload, problems); err != nil {
+		again := pipeline.DeadLetter{Reason: reason, Error: problems.Error(), Payload: x.Payload, Subject: "ingest", Entrance: x.Entrance, KeepUntil: x.until}
+		if err := raw.ParkLetter(ctx, again); err != nil {
 			return err
 		}
+	}
+	for i := range records {
+		records[i].KeepUntil = x.until
 	}
 	return raw.Append(ctx, records)
 }
@@ -219,7 +224,7 @@ func oneLetter(ctx context.Context, js jetstream.JetStream, number uint64) (lett
 	if err != nil {
 		return letter{}, fmt.Errorf("read dead letter %d: %w", number, err)
 	}
-	return readLetter(m.Subject, m.Data, m.Sequence, m.Time)
+	return readLetter(m.Subject, m.Data, m.Sequence, m.Time, stream.CachedInfo().Config.MaxAge)
 }
 
 // eachLetter visits what is in the stream now, in order.
@@ -248,7 +253,7 @@ func eachLetter(ctx context.Context, js jetstream.JetStream, visit func(letter) 
 		if err != nil {
 			return fmt.Errorf("read dead letters: %w", err)
 		}
-		x, err := readLetter(m.Subject(), m.Data(), meta.Sequence.Stream, meta.Timestamp)
+		x, err := readLetter(m.Subject(), m.Data(), meta.Sequence.Stream, meta.Timestamp, info.Config.MaxAge)
 		if err != nil {
 			return err
 		}
@@ -261,10 +266,13 @@ func eachLetter(ctx context.Context, js jetstream.JetStream, visit func(letter) 
 	}
 }
 
-func readLetter(subject string, data []byte, number uint64, stored time.Time) (letter, error) {
+func readLetter(subject string, data []byte, number uint64, stored time.Time, age time.Duration) (letter, error) {
 	x := letter{number: number, stored: stored, stage: strings.TrimPrefix(subject, topology.DeadLetter+".")}
 	if err := json.Unmarshal(data, &x.DeadLetter); err != nil {
 		return x, fmt.Errorf("dead letter %s: %w", strconv.FormatUint(number, 10), err)
+	}
+	if x.until = x.KeepUntil; x.until.IsZero() {
+		x.until = stored.Add(age)
 	}
 	return x, nil
 }

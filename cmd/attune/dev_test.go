@@ -10,6 +10,11 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/topology"
 )
 
 // A newcomer's first minute: dev starts, the shop's customers leave carts, a personal mail appears, everything
@@ -120,10 +125,54 @@ func TestDeadLetters(t *testing.T) {
 		lines := strings.Split(strings.TrimSpace(list()), "\n")
 		return len(lines) == 2 && strings.Fields(lines[1])[0] != number
 	})
+	// Trying again does not lengthen how long the call is kept.
+	until := func(letter string) time.Time {
+		_, rest, _ := strings.Cut(letter, "\nuntil ")
+		line, _, _ := strings.Cut(rest, "\n")
+		end, err := time.Parse(time.RFC3339, strings.TrimSpace(line))
+		if err != nil {
+			t.Errorf("%v in\n%s", err, letter)
+		}
+		return end
+	}
+	again := strings.Fields(strings.Split(list(), "\n")[1])[0]
+	if was, is := until(shown), until(output(t, "deadletter", "show", "--data", d.data, again)); !is.Equal(was) {
+		t.Errorf("the letter was to be kept until %s, and is until %s", was, is)
+	}
+	if ttl := d.header(topology.DeadLetter, again, "Nats-TTL"); !strings.HasPrefix(ttl, "335h59m") && ttl != "336h0m0s" {
+		t.Errorf("the broker keeps the letter for %q, want the rest of 14 days", ttl)
+	}
 	if said := failure(t, "deadletter", "show", "--data", d.data, "999"); !strings.Contains(said, "deadletter list") {
 		t.Errorf("an unknown number: %s", said)
 	}
 	d.interrupt()
+}
+
+// header is that of a message in a stream.
+func (d *dev) header(stream, number, name string) string {
+	d.t.Helper()
+	conn, err := nats.Connect(d.NATSURL)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	s, err := js.Stream(d.t.Context(), stream)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	sequence, err := strconv.ParseUint(number, 10, 64)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	m, err := s.GetMsg(d.t.Context(), sequence)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return m.Header.Get(name)
 }
 
 // A workspace that the user applied stays in force over a restart; dev brings back its own only when asked.

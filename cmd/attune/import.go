@@ -19,14 +19,20 @@ import (
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
 	"attune/stages/ingest/file"
+	"attune/stages/ingest/mapping"
 )
 
 // importCommand brings past events in from a file.
 type importCommand struct {
-	File    string `arg:"" help:"CSV or JSONL, gzipped or not; - is standard input."`
-	Mapping string `required:"" placeholder:"FILE" help:"YAML that says how rows become calls."`
-	Restart bool   `help:"Begin at the beginning, where an interrupted import would be resumed."`
-	NoWait  bool   `help:"Return when everything is stored, without waiting until it is queryable."`
+	File      string `arg:"" help:"CSV or JSONL, gzipped or not; - is standard input."`
+	Mapping   string `required:"" placeholder:"FILE" help:"YAML that says how rows become calls, or the name of a mapping that comes with Attune."`
+	Country   string `placeholder:"COUNTRY" help:"Of phone numbers without country code."`
+	Timezone  string `placeholder:"ZONE" help:"Of times without one (default: the mapping's own, else UTC)."`
+	Delimiter string `placeholder:"CHARACTER" help:"Of CSV; tab for a tab (default: what separates the header row)."`
+	Encoding  string `enum:"utf-8,latin1" default:"utf-8" help:"utf-8 or latin1."`
+	Restart   bool   `help:"Begin at the beginning, where an interrupted import would be resumed."`
+	NoWait    bool   `help:"Return when everything is stored, without waiting until it is queryable."`
+	Verbose   bool   `short:"v" help:"Name every row that is refused, with what is wrong; that may be personal."`
 	target
 }
 
@@ -35,7 +41,7 @@ const importBatch = 500
 
 // Run is the command.
 func (i *importCommand) Run(ctx context.Context, s streams) error {
-	mapping, err := file.LoadMapping(i.Mapping)
+	options, err := i.options(s)
 	if err != nil {
 		return err
 	}
@@ -52,17 +58,16 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	kept := i.checkpointPath(c.DataDir, mapping)
-	resume, err := i.resume(kept)
-	if err != nil {
+	kept := i.checkpointPath(c.DataDir, options.Mapping)
+	if options.Resume, err = i.resume(kept); err != nil {
 		return err
 	}
-	reader, err := file.Open(i.File, file.Options{Mapping: mapping, Resume: resume, Stdin: s.in})
+	reader, err := file.Open(i.File, options)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = reader.Close() }()
-	if resume != nil {
+	if options.Resume != nil {
 		fmt.Fprintln(s.err, "An import of this file was interrupted; going on where it stopped. --restart begins anew.")
 	}
 	raw, err := pipeline.NewRawLog(ctx, js, 1)
@@ -91,6 +96,38 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 		fmt.Fprintln(s.err, "Queryable now. What had been imported before was not counted twice.")
 	}
 	return nil
+}
+
+// options are how the file is read.
+func (i *importCommand) options(s streams) (o file.Options, err error) {
+	o = file.Options{Stdin: s.in, Latin1: i.Encoding == "latin1"}
+	switch {
+	case i.Delimiter == "tab":
+		o.Delimiter = '\t'
+	case len(i.Delimiter) == 1 && i.Delimiter != `"`:
+		o.Delimiter = i.Delimiter[0]
+	case i.Delimiter != "":
+		return o, fmt.Errorf("--delimiter %q: want one ASCII character that is no quote, or tab", i.Delimiter)
+	}
+	if i.Verbose {
+		o.OnRefusal = func(no file.Refusal) {
+			fmt.Fprintln(s.err, no.Error())
+			if no.Detail != "" {
+				fmt.Fprintf(s.err, "  %s\n", no.Detail)
+			}
+		}
+	}
+	how := mapping.Options{Country: i.Country}
+	if i.Timezone != "" {
+		if how.Zone, err = time.LoadLocation(i.Timezone); err != nil {
+			return o, fmt.Errorf("--timezone: %w", err)
+		}
+	}
+	if o.Mapping, err = mapping.Open(i.Mapping, os.ReadFile, how); err != nil {
+		fmt.Fprintln(s.err, err)
+		return o, reportedError{err}
+	}
+	return o, nil
 }
 
 // store appends the calls in batches and remembers how far it came.
@@ -148,7 +185,7 @@ func (i *importCommand) resume(kept string) (*file.Checkpoint, error) {
 }
 
 // checkpointPath is beside the target's data, so that another target starts anew.
-func (i *importCommand) checkpointPath(dataDir string, m *file.Mapping) string {
+func (i *importCommand) checkpointPath(dataDir string, m *mapping.Mapping) string {
 	path, err := filepath.Abs(i.File)
 	if err != nil {
 		path = i.File

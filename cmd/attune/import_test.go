@@ -47,7 +47,7 @@ func TestImportOnlineRetail(t *testing.T) {
 	const want = "7410\t1588\t2718\t3332591.961\t212103.87\t8998"
 	for _, again := range []string{"resumed", "repeated"} {
 		report := output(t, arguments...)
-		if !strings.Contains(report, "59,976  refused: missing_CustomerID") {
+		if !strings.Contains(report, "59,976  refused: missing_customer") {
 			t.Errorf("the report does not count the refused lines:\n%s", report)
 		}
 		if got := totals(); got != want {

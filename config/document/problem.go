@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"attune/pipeline/spelling"
 )
 
 // Problem is one mistake in a file, with its place and how to mend it.
@@ -64,12 +66,7 @@ func (ps Problems) Err() error {
 
 // DidYouMean is a hint with the nearest of the words; when none is near, all of them if they are few.
 func DidYouMean(word string, known []string) string {
-	best, distance := "", max(1, len([]rune(word))/3)+1
-	for _, k := range known {
-		if d := edits(strings.ToLower(word), strings.ToLower(k)); d < distance {
-			best, distance = k, d
-		}
-	}
+	best := spelling.Nearest(word, known)
 	switch {
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
@@ -83,33 +80,4 @@ func DidYouMean(word string, known []string) string {
 		return "there is only " + sorted[0]
 	}
 	return "there are " + strings.Join(sorted[:len(sorted)-1], ", ") + " and " + sorted[len(sorted)-1]
-}
-
-// edits counts insertions, deletions, replacements and swaps of neighbours between two words.
-func edits(a, b string) int {
-	s, t := []rune(a), []rune(b)
-	if len(s) > 64 || len(t) > 64 {
-		return 64
-	}
-	rows := make([][]int, len(s)+1)
-	for i := range rows {
-		rows[i] = make([]int, len(t)+1)
-		rows[i][0] = i
-	}
-	for j := range rows[0] {
-		rows[0][j] = j
-	}
-	for i := 1; i <= len(s); i++ {
-		for j := 1; j <= len(t); j++ {
-			cost := 1
-			if s[i-1] == t[j-1] {
-				cost = 0
-			}
-			rows[i][j] = min(rows[i-1][j]+1, rows[i][j-1]+1, rows[i-1][j-1]+cost)
-			if i > 1 && j > 1 && s[i-1] == t[j-2] && s[i-2] == t[j-1] {
-				rows[i][j] = min(rows[i][j], rows[i-2][j-2]+1)
-			}
-		}
-	}
-	return rows[len(s)][len(t)]
 }

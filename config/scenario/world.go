@@ -62,7 +62,7 @@ type happened[T any] struct {
 func newWorld(ws *config.Workspace, chain *pipeline.Chain) *world {
 	start := event.At(Start())
 	return &world{
-		ws: ws, chain: chain, calls: normalize.NewOffline(), start: start, now: start,
+		ws: ws, chain: chain, calls: normalize.NewOffline(normalize.DefaultSettings()), start: start, now: start,
 		profiles: map[string]*customer{}, users: map[string]*customer{}, visitors: map[string]*customer{},
 	}
 }

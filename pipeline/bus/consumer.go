@@ -17,8 +17,10 @@ type Consumer struct {
 	Durable string
 	// From is the stream sequence to read on from; 0: after what was last acknowledged.
 	From uint64
-	// Batch is the number of messages asked for at a time.
+	// Batch is the number of messages asked for at a time, at most.
 	Batch int
+	// BatchBytes is about how much is asked for at a time, by the size of the latest messages. 0: however much.
+	BatchBytes int
 	// Volatile keeps what is acknowledged in the broker's memory: it is forgotten, and the consumer gone, when the broker
 	// restarts, and what is still in the stream comes again. It spares the broker a file that is written several times a
 	// second.
@@ -62,7 +64,7 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s of %s: %w", c.Durable, c.Stream, err)
 	}
-	p, err := newPuller(js.Conn(), c.Stream, c.Durable, c.Batch, word)
+	p, err := newPuller(js.Conn(), c.Stream, c.Durable, c.Batch, c.BatchBytes, word)
 	if err != nil {
 		return nil, err
 	}

@@ -26,6 +26,8 @@ const (
 	pullExpiry    = 5 * time.Second
 	// lookEvery is how often a puller looks whether somebody else has acknowledged on its consumer.
 	lookEvery = 10 * time.Second
+	// firstSize is what a message is taken to have before one has come, in bytes.
+	firstSize = 16 << 10
 )
 
 // QueueLen is how many messages a connection must hold for a subscription that is read by calls (nats.SyncQueueLen):
@@ -53,11 +55,13 @@ type Puller struct {
 	sub      *nats.Subscription
 	inbox    string
 	subject  string
-	body     []byte // of a request
+	body     string // of a request, with a place for the number of messages
 	batch    int
-	open     int    // messages that open requests may still bring
-	requests int    // ever sent: each has its own reply subject
-	last     uint64 // consumer sequence of the last delivery
+	bytes    int     // about as much as a batch should have; 0: however much
+	size     float64 // of a message, the recent ones' mean
+	open     int     // messages that open requests may still bring
+	requests int     // ever sent: each has its own reply subject
+	last     uint64  // consumer sequence of the last delivery
 	heard    time.Time
 	// acked is how many deliveries the broker takes to be acknowledged; nil: nobody else can acknowledge any.
 	acked  func(context.Context) (uint64, error)
@@ -67,15 +71,15 @@ type Puller struct {
 // NewPuller prepares to read a consumer that was just made, and whose name nobody else knows.
 // Batch is the number of messages asked for at a time.
 func NewPuller(conn *nats.Conn, stream, consumer string, batch int) (*Puller, error) {
-	return newPuller(conn, stream, consumer, batch, "")
+	return newPuller(conn, stream, consumer, batch, 0, "")
 }
 
 // newPuller names the priority group that the consumer is for; empty: it has none.
-func newPuller(conn *nats.Conn, stream, consumer string, batch int, group string) (*Puller, error) {
+func newPuller(conn *nats.Conn, stream, consumer string, batch, bytes int, group string) (*Puller, error) {
 	p := &Puller{
-		conn: conn, inbox: conn.NewInbox(), batch: batch, heard: time.Now(), looked: time.Now(),
+		conn: conn, inbox: conn.NewInbox(), batch: batch, bytes: bytes, size: firstSize, heard: time.Now(), looked: time.Now(),
 		subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
-		body:    fmt.Appendf(nil, `{"batch":%d,"expires":%d,"idle_heartbeat":%d,"group":%q}`, batch, pullExpiry, pullHeartbeat, group),
+		body:    fmt.Sprintf(`{"batch":%%d,"expires":%d,"idle_heartbeat":%d,"group":%q}`, pullExpiry, pullHeartbeat, group),
 	}
 	sub, err := conn.SubscribeSync(p.inbox + ".*")
 	if err != nil {
@@ -86,6 +90,15 @@ func newPuller(conn *nats.Conn, stream, consumer string, batch int, group string
 	}
 	p.sub = sub
 	return p, nil
+}
+
+// Batch is how many messages are asked for at a time now. The broker could count bytes instead, but does not say so when
+// a request ends with its last one.
+func (p *Puller) Batch() int {
+	if p.bytes == 0 {
+		return p.batch
+	}
+	return max(1, min(p.batch, int(float64(p.bytes)/p.size)))
 }
 
 // Next waits for a message and returns what is there then, at most limit messages. It never waits for more.
@@ -149,10 +162,10 @@ func (p *Puller) Close() {
 
 // request keeps between one and two batches asked for.
 func (p *Puller) request() error {
-	for p.open <= p.batch {
+	for batch := p.Batch(); p.open <= batch; {
 		p.requests++
-		p.open += p.batch
-		if err := p.conn.PublishRequest(p.subject, p.inbox+"."+strconv.Itoa(p.requests), p.body); err != nil {
+		p.open += batch
+		if err := p.conn.PublishRequest(p.subject, p.inbox+"."+strconv.Itoa(p.requests), fmt.Appendf(nil, p.body, batch)); err != nil {
 			return fmt.Errorf("pull: %w", err)
 		}
 	}
@@ -222,6 +235,7 @@ func (p *Puller) accept(m *nats.Msg) (Delivery, error) {
 	}
 	p.last = delivery
 	p.open--
+	p.size += (float64(len(m.Data)) - p.size) / 16
 	return Delivery{Subject: m.Subject, Data: m.Data, Header: m.Header, Sequence: sequence, Stored: stored, reply: m.Reply}, nil
 }
 

@@ -24,16 +24,19 @@ type SubscriberConfig struct {
 	Open Opener
 	// Batch is the most messages taken for one commit. Default 500.
 	Batch int
-	// Pace is the least time from the beginning of one batch to that of the next: when messages come faster than that,
-	// they share a batch and its requests. Default: none; a batch is what is there.
+	// BatchBytes is about how large a batch becomes at most, by the size of the latest messages. Default: however large.
+	BatchBytes int
+	// Pace is the least time from the beginning of one batch to that of the next, unless the one is full: when messages
+	// come faster than that, they share a batch and its requests. Default: none; a batch is what is there.
 	Pace time.Duration
 	// Whole hands a batch over as one Watermill message, for handlers that go through it by HandOver.Each: the
 	// Router's work for a message costs more than many a handler's own. Default: one message at a time.
 	Whole bool
 	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
 	Delete bool
-	// Volatile lets the broker forget what was acknowledged when it restarts: for readers that know what they have done,
-	// of a stream that holds little else than what is to be read. Others count on the consumer's lag.
+	// Volatile lets the broker forget what was acknowledged when it restarts: for readers that know what they have done, or
+	// whose stream holds little else than what is to be read. The lag of such a reader is unknown from then until it reads
+	// again.
 	Volatile bool
 	Log      *slog.Logger
 }
@@ -150,7 +153,7 @@ func (s *Subscriber) serve(ctx context.Context, topic string, out chan<- *messag
 	defer session.Close()
 	durable := s.config.Reader + "-" + topic[strings.LastIndexByte(topic, '.')+1:]
 	puller, err := OpenConsumer(ctx, s.js, Consumer{
-		Stream: s.config.Stream, Subject: topic, Durable: durable, From: session.Start(), Batch: s.config.Batch, Volatile: s.config.Volatile,
+		Stream: s.config.Stream, Subject: topic, Durable: durable, From: session.Start(), Batch: s.config.Batch, BatchBytes: s.config.BatchBytes, Volatile: s.config.Volatile,
 	})
 	if err != nil {
 		return err
@@ -161,13 +164,16 @@ func (s *Subscriber) serve(ctx context.Context, topic string, out chan<- *messag
 		done.start(ctx)
 		defer done.stop()
 	}
-	var began time.Time
+	var earliest time.Time
 	for {
-		batch, err := s.next(ctx, session, puller, began.Add(s.config.Pace))
+		full := puller.Batch()
+		batch, err := s.next(ctx, session, puller, earliest)
 		if err != nil {
 			return err
 		}
-		began = time.Now()
+		if earliest = time.Now(); len(batch) < full { // no more of them wait
+			earliest = earliest.Add(s.config.Pace)
+		}
 		if err := s.handle(ctx, session, puller, done, batch, out); err != nil {
 			return err
 		}
@@ -180,7 +186,7 @@ func (s *Subscriber) next(ctx context.Context, session Session, puller *Puller, 
 	time.Sleep(time.Until(earliest))
 	for {
 		wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
-		batch, err := puller.Next(wait, s.config.Batch)
+		batch, err := puller.Next(wait, puller.Batch())
 		cancel()
 		if err == nil {
 			return batch, nil

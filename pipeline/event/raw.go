@@ -17,6 +17,9 @@ type Raw struct {
 	Historical bool
 	// Trace is the W3C traceparent of the call; empty: none.
 	Trace string
+	// KeepUntil ends the time for which the call may lie among the dead letters, where it has lain there before and is
+	// tried again; zero: it has not.
+	KeepUntil time.Time
 }
 
 // Headers that carry a Raw's fields beside its payload. A producer that publishes straight to RAW sets none
@@ -25,5 +28,6 @@ const (
 	HeaderAccepted   = "Attune-Accepted"   // RFC 3339 with nanoseconds, UTC
 	HeaderSentAt     = "Attune-Sent-At"    // RFC 3339 with nanoseconds, UTC
 	HeaderHistorical = "Attune-Historical" // "true" or absent
+	HeaderKeepUntil  = "Attune-Keep-Until" // RFC 3339, UTC; absent: the dead letters' own age
 	HeaderTrace      = "traceparent"       // W3C Trace Context, as tracers expect it; absent: none
 )

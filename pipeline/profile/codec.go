@@ -15,8 +15,11 @@ import (
 // it doesn't know, and finds none where an older writer knew none. A field's number is never given to another.
 
 // Encode writes the profile: the same profile gives the same bytes, everywhere and always.
-func Encode(p *Profile) []byte {
-	b := appendText(make([]byte, 0, 1024), 1, p.ID)
+func Encode(p *Profile) []byte { return Append(make([]byte, 0, 1024), p) }
+
+// Append writes the profile after what is in b.
+func Append(b []byte, p *Profile) []byte {
+	b = appendText(b, 1, p.ID)
 	b = appendInt(b, 2, p.Now)
 	b = appendUint(b, 3, p.Applied)
 	b = appendInt(b, 4, p.First)

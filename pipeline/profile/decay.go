@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"attune/pipeline/event"
+	"attune/pipeline/portable"
 )
 
 // HalfLife is the time in which what a customer did loses half of its weight.
@@ -20,8 +21,7 @@ const (
 	mostPower               = 1000 // half-lives from the landmark, beyond which all weighs the same
 )
 
-// growth is 2^((at-landmark)/HalfLife), to a few units in the last place and the same on every machine: see
-// stages/enrich/clv for why no function of math serves.
+// growth is 2^((at-landmark)/HalfLife), to a few units in the last place and the same on every machine.
 func growth(at event.Instant) float64 {
 	at = min(max(at, landmark-mostPower*halfLife), landmark+mostPower*halfLife)
 	power, rest := (at-landmark)/halfLife, (at-landmark)%halfLife
@@ -32,26 +32,7 @@ func growth(at event.Instant) float64 {
 	if f > 0.5 {
 		power, f = power+1, f-1
 	}
-	return exp(f*math.Ln2) * math.Float64frombits(uint64(power+1023)<<52)
-}
-
-// exp is e^x for |x| <= ln(2)/2, by Taylor's series; the first term left out is below 3e-19.
-func exp(x float64) float64 {
-	s := 1.0 / 87178291200
-	s = 1.0/6227020800 + float64(s*x)
-	s = 1.0/479001600 + float64(s*x)
-	s = 1.0/39916800 + float64(s*x)
-	s = 1.0/3628800 + float64(s*x)
-	s = 1.0/362880 + float64(s*x)
-	s = 1.0/40320 + float64(s*x)
-	s = 1.0/5040 + float64(s*x)
-	s = 1.0/720 + float64(s*x)
-	s = 1.0/120 + float64(s*x)
-	s = 1.0/24 + float64(s*x)
-	s = 1.0/6 + float64(s*x)
-	s = 1.0/2 + float64(s*x)
-	s = 1 + float64(s*x)
-	return 1 + float64(s*x)
+	return portable.ExpSmall(f*math.Ln2) * math.Float64frombits(uint64(power+1023)<<52)
 }
 
 // Decayed is a weight for what happens at one instant.

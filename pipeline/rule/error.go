@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"cel.dev/cel-go/cel"
+
+	"attune/pipeline/spelling"
 )
 
 // Error is one mistake in a rule's text.
@@ -136,38 +138,8 @@ func checkErrors(found []*cel.Error) error {
 // nearest is a hint that names the known word closest to what was written, or lists them when none is close.
 func nearest(written string, known []string, list string) string {
 	slices.Sort(known)
-	best, distance := "", 3
-	for _, k := range known {
-		if d := edits(strings.ToLower(written), strings.ToLower(k)); d < distance && d < max(len(k), 2) {
-			best, distance = k, d
-		}
-	}
-	if best != "" {
+	if best := spelling.Nearest(written, known); best != "" {
 		return "did you mean " + best + "?"
 	}
 	return list
-}
-
-// edits is the Levenshtein distance, for short words; long ones are as far as they are long.
-func edits(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return max(len(a), len(b))
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

@@ -21,7 +21,9 @@
 //	WAKE                      none: one schedule a profile   a limit would drop timers; watch attune_stream_bytes
 //	                          and claim
 //	DEADLETTER                dead_letter_bytes, 14 days     refuses: what would park waits, and so does its partition
-//	prefetched records        two batches a partition        the broker keeps the rest
+//	prefetched records        two batches a partition, of    the broker keeps the rest
+//	                          500 messages; of RAW, about
+//	                          1 MiB each
 //	commits under way         one a partition, and one more  the chain waits
 //	                          being computed
 //	unfolded profiles         as many as clean ones, 50,000  the chain waits before its next batch and asks for a
@@ -50,13 +52,13 @@ const (
 	Outbox     = "OUTBOX"     // deliveries to be made, one subject per destination
 	Wakeups    = "WAKE"       // scheduled wake-ups and the due ones on their way to the log
 	DeadLetter = "DEADLETTER" // what could not be used, with its reason
+	Duplicates = "DUPLICATES" // which call owns an event id, one message for a batch of calls
 )
 
 // Buckets.
 const (
 	Profiles   = "profiles"   // each customer's state, folded from the commits
 	Identities = "identities" // keyed hash of a user or anonymous id to profile
-	Duplicates = "duplicates" // event id to the RAW sequence that owns it
 	Vault      = "vault"      // personal fields by profile
 	Deliveries = "deliveries" // one record per decision that is being or was delivered
 	Objects    = "objects"    // immutable objects by hash: definitions and models
@@ -78,7 +80,8 @@ type Config struct {
 	EventsAge time.Duration `yaml:"events_age"`
 	// DeadLetterAge is how long dead letters are kept; they hold personal fields. At most and by default 336h (14 days).
 	DeadLetterAge time.Duration `yaml:"dead_letter_age"`
-	// DuplicatesAge is how long an event id is remembered. Default 720h (30 days).
+	// DuplicatesAge is how long an event id is remembered, at least; at most an eighth longer. Each process that
+	// normalizes keeps 32 to 64 bytes for each of these ids in memory. Default 720h (30 days).
 	DuplicatesAge time.Duration `yaml:"duplicates_age"`
 	// RawBytes bounds RAW: a full stream refuses, and ingest answers 503. Default 4 GiB.
 	RawBytes int64 `yaml:"raw_bytes"`
@@ -198,7 +201,11 @@ func StreamConfigs(c Config) []jetstream.StreamConfig {
 	wake.AllowRollup = true
 	dead := base(DeadLetter, "what could not be used, with its reason", DeadLetter+".*")
 	dead.MaxAge, dead.MaxBytes = c.DeadLetterAge, c.DeadLetterBytes
-	return []jetstream.StreamConfig{raw, events, commits, trails, outbox, wake, dead}
+	dead.AllowMsgTTL = true // a letter that comes back keeps its first one's end
+	duplicates := base(Duplicates, "which call owns an event id", Duplicates)
+	duplicates.MaxAge = c.DuplicatesAge + c.DuplicatesAge/8 // it outlives each reader's index, which forgets by eighths
+	duplicates.AllowDirect = false                          // what a replica does not have yet would pass for forgotten
+	return []jetstream.StreamConfig{raw, events, commits, trails, outbox, wake, dead, duplicates}
 }
 
 // deliveriesAge is longer than a delivery may wait: its record is what keeps a mail from being sent twice.
@@ -212,8 +219,6 @@ func BucketConfigs(c Config) []jetstream.KeyValueConfig {
 	base := func(name, description string) jetstream.KeyValueConfig {
 		return jetstream.KeyValueConfig{Bucket: name, Description: description, Replicas: c.Replicas, Storage: jetstream.FileStorage, History: 1}
 	}
-	duplicates := base(Duplicates, "event ids already seen")
-	duplicates.TTL = c.DuplicatesAge
 	deliveries := base(Deliveries, "one record per delivery")
 	deliveries.TTL = max(c.EventsAge, deliveriesAge)
 	leases := base(Leases, "workers' heartbeats and claims")
@@ -221,7 +226,6 @@ func BucketConfigs(c Config) []jetstream.KeyValueConfig {
 	return []jetstream.KeyValueConfig{
 		base(Profiles, "customers' state, folded from the commits"),
 		base(Identities, "ids to profiles"),
-		duplicates,
 		base(Vault, "personal fields"),
 		deliveries,
 		base(Objects, "immutable objects by hash"),

@@ -1,6 +1,7 @@
 package vault
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -11,11 +12,55 @@ import (
 type Names struct {
 	fields  map[string]string // by plain name, the field's name in the vault
 	endings []string          // personal also at the end of a longer name, which is then the field's own
+	open    map[string]bool   // by plain name: not personal, whatever it ends in
+	strict  bool
 }
 
-// NewNames is the default list. Names are compared without case, underscores, hyphens and spaces.
-func NewNames() *Names {
-	return &Names{
+// Declared is what an installation says of its fields, beside the default list. Names are compared without case,
+// underscores, hyphens and spaces, wherever the field stands.
+type Declared struct {
+	// Personal fields go into the vault as well.
+	Personal []string
+	// Open fields are not personal, whatever they end in; their members are judged by their own names.
+	Open []string
+	// Strict lets nothing on that is neither personal nor open.
+	Strict bool
+}
+
+// Validate reports what is wrong with the declaration: personal and open give each entry's place.
+func (d Declared) Validate(personal, open string) []error {
+	var errs []error
+	standard := NewNames(Declared{})
+	declared := map[string]bool{}
+	for i, name := range d.Personal {
+		field := fmt.Sprintf("%s[%d]", personal, i)
+		if !isName(name) {
+			errs = append(errs, fmt.Errorf("%s: %q is no field's name; write it as producers do, without dots, such as loyalty_card", field, name))
+		}
+		declared[plain(name)] = true
+	}
+	for i, name := range d.Open {
+		field := fmt.Sprintf("%s[%d]", open, i)
+		_, known := standard.fields[plain(name)]
+		switch {
+		case !isName(name):
+			errs = append(errs, fmt.Errorf("%s: %q is no field's name; write it as producers do, without dots, such as category", field, name))
+		case declared[plain(name)]:
+			errs = append(errs, fmt.Errorf("%s: %q is in %s too; decide for one", field, name, personal))
+		case known:
+			errs = append(errs, fmt.Errorf("%s: %q is personal in every installation; let producers send what is not personal under another name", field, name))
+		}
+	}
+	return errs
+}
+
+func isName(name string) bool {
+	return plain(name) != "" && !strings.Contains(name, ".") && len(name) <= 100
+}
+
+// NewNames is the default list with what an installation has declared.
+func NewNames(d Declared) *Names {
+	n := &Names{
 		fields: map[string]string{
 			"email": "email", "emails": "emails", "emailaddress": "email", "mail": "email",
 			"phone": "phone", "phonenumber": "phone", "mobile": "phone", "telephone": "phone",
@@ -32,7 +77,27 @@ func NewNames() *Names {
 			"email", "emailaddress", "phone", "phonenumber", "mobilenumber", "firstname", "lastname", "fullname", "surname",
 			"recipientname", "streetaddress", "shippingaddress", "billingaddress", "postcode", "postalcode", "zipcode", "birthday", "birthdate", "ipaddress",
 		},
+		open: map[string]bool{}, strict: d.Strict,
 	}
+	for _, name := range d.Personal {
+		if _, known := n.fields[plain(name)]; !known {
+			n.fields[plain(name)] = name
+		}
+	}
+	for _, name := range slices.Concat(ecommerce(), d.Open) {
+		n.open[plain(name)] = true
+	}
+	return n
+}
+
+// ecommerce are the fields of Segment's ecommerce spec, of its campaigns and of consent that hold no free text and no
+// address of a page: what is open without being declared.
+func ecommerce() []string {
+	return strings.Fields(`
+		products product_id sku name brand category variant price quantity position coupon value
+		cart_id checkout_id order_id affiliation subtotal total revenue shipping tax discount currency
+		list_id promotion_id creative step shipping_method payment_method rating
+		campaign source medium term content channel country locale timezone`)
 }
 
 // Plain lists the names that are personal by themselves, in their plain spelling, sorted.
@@ -45,7 +110,34 @@ func (n *Names) Personal(name string, traits bool) (field string, ok bool) {
 	if dot := strings.LastIndexByte(name, '.'); dot >= 0 {
 		name, traits = name[dot+1:], false
 	}
-	plain := strings.Map(func(r rune) rune {
+	plain := plain(name)
+	if plain == "name" && traits {
+		return "name", true
+	}
+	if field, ok = n.fields[plain]; ok {
+		return field, true
+	}
+	for _, ending := range n.endings {
+		if strings.HasSuffix(plain, ending) && !n.open[plain] {
+			return plain, true
+		}
+	}
+	return "", false
+}
+
+// Withheld tells whether a field stays behind, its name included: only what is declared may go on, and it is not.
+func (n *Names) Withheld(name string) bool {
+	if !n.strict {
+		return false
+	}
+	name = plain(name)
+	_, personal := n.fields[name]
+	return !personal && !n.open[name]
+}
+
+// plain is a name without case, underscores, hyphens and spaces.
+func plain(name string) string {
+	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '_' || r == '-' || r == ' ':
 			return -1
@@ -54,16 +146,4 @@ func (n *Names) Personal(name string, traits bool) (field string, ok bool) {
 		}
 		return r
 	}, name)
-	if plain == "name" && traits {
-		return "name", true
-	}
-	if field, ok = n.fields[plain]; ok {
-		return field, true
-	}
-	for _, ending := range n.endings {
-		if strings.HasSuffix(plain, ending) {
-			return plain, true
-		}
-	}
-	return "", false
 }

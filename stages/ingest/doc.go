@@ -10,8 +10,8 @@
 //
 // The write key is the user name of HTTP Basic authentication (base64 of "KEY:"; the colon may be missing), else
 // the body's "writeKey". A bearer token counts as no write key. The body is JSON whatever the Content-Type says (analytics.js sends
-// text/plain to avoid a preflight), plain or with Content-Encoding gzip. openapi.yaml beside this file has each of
-// these routes, its statuses and bodies.
+// text/plain to avoid a preflight), plain or with Content-Encoding gzip. docs/openapi.yaml has each of
+// these routes and of the entrances below, its statuses and bodies.
 //
 // The reply 200 {"success":true} is sent only after the log holds every record. Taken is taken: when a client
 // hangs up after its request was read (browsers do, on page unload), the events are stored all the same.

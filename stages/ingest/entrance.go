@@ -97,7 +97,12 @@ func (e Entrance) openMapping() (*mapping.Mapping, error) {
 		}
 		options.Zone = zone
 	}
-	return mapping.Open(e.Mapping, os.ReadFile, options)
+	m, err := mapping.Open(e.Mapping, os.ReadFile, options)
+	if err == nil && m.Authentication().None() {
+		err = fmt.Errorf("the mapping %s says nothing of authenticate, so anybody could send; add such as "+
+			`authenticate: {token: {header: Authorization, prefix: "Bearer "}}`, e.Mapping)
+	}
+	return m, err
 }
 
 func (e Entrance) open() (*entrance, error) {
@@ -133,22 +138,31 @@ func (c Config) Map(ctx context.Context, m *mapping.Mapping, r mapping.Request) 
 func records(r mapping.Result, accepted time.Time) (in *intake, problems []*mapping.Problem) {
 	in = &intake{}
 	problems = r.Problems
-	var one call
 	for _, c := range r.Calls {
-		_, err := document(c.Payload)
-		if err != nil {
-			problems = append(problems, &mapping.Problem{Reason: codeInvalidJSON, Item: c.Item, What: err.Error()})
+		record, p := Record(c)
+		if p != nil {
+			problems = append(problems, p)
 			continue
 		}
-		one.parse(c.Payload)
-		if p := one.check(c.Kind); p != nil {
-			problems = append(problems, &mapping.Problem{Reason: p.Code, Item: c.Item, Field: p.Field, What: p.Message})
-			continue
-		}
-		in.records = append(in.records, event.Raw{Key: one.key(), Payload: c.Payload, Accepted: accepted, SentAt: one.sentAt()})
+		record.Accepted = accepted
+		in.records = append(in.records, record)
 		in.kinds = append(in.kinds, c.Kind)
 	}
 	return in, problems
+}
+
+// Record is a call that a mapping made, ready for the log but for the moment at which it is accepted; or what is wrong
+// with it.
+func Record(c mapping.Call) (event.Raw, *mapping.Problem) {
+	if _, err := document(c.Payload); err != nil {
+		return event.Raw{}, &mapping.Problem{Reason: codeInvalidJSON, Item: c.Item, What: err.Error()}
+	}
+	var one call
+	one.parse(c.Payload)
+	if p := one.check(c.Kind); p != nil {
+		return event.Raw{}, &mapping.Problem{Reason: p.Code, Item: c.Item, Field: p.Field, What: p.Message}
+	}
+	return event.Raw{Key: one.key(), Payload: c.Payload, SentAt: one.sentAt()}, nil
 }
 
 // shownProblems is how many are told in a dead letter.

@@ -86,29 +86,29 @@ func Handler(cfg Config, log Log, dead DeadLetters, deps Deps) (http.Handler, er
 	return h, h.openEntrances()
 }
 
+// route is a path below /v1/ with what it takes; kind is empty for a batch.
+type route struct{ path, name, kind string }
+
+func routes() [15]route {
+	return [...]route{
+		{"track", "track", "track"}, {"identify", "identify", "identify"}, {"page", "page", "page"},
+		{"screen", "screen", "screen"}, {"group", "group", "group"}, {"alias", "alias", "alias"},
+		{"batch", "batch", ""}, {"import", "batch", ""},
+		{"t", "track", "track"}, {"i", "identify", "identify"}, {"p", "page", "page"}, {"s", "screen", "screen"},
+		{"g", "group", "group"}, {"a", "alias", "alias"}, {"b", "batch", ""},
+	}
+}
+
 // routeOf names the route of a path; kind is empty for a batch.
-func routeOf(path string) (route, kind string, ok bool) {
+func routeOf(path string) (name, kind string, ok bool) {
 	rest, under := strings.CutPrefix(strings.TrimSuffix(path, "/"), "/v1/")
 	if !under {
 		return "", "", false
 	}
-	switch rest {
-	case "track", "identify", "page", "screen", "group", "alias":
-		return rest, rest, true
-	case "t":
-		return "track", "track", true
-	case "i":
-		return "identify", "identify", true
-	case "p":
-		return "page", "page", true
-	case "s":
-		return "screen", "screen", true
-	case "g":
-		return "group", "group", true
-	case "a":
-		return "alias", "alias", true
-	case "batch", "b", "import":
-		return "batch", "", true
+	for _, r := range routes() {
+		if r.path == rest {
+			return r.name, r.kind, true
+		}
 	}
 	return "", "", false
 }

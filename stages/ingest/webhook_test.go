@@ -3,12 +3,15 @@ package ingest
 import (
 	"context"
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,5 +225,47 @@ func TestEntranceSettings(t *testing.T) {
 		if _, err := Handler(cfg, &memoryLog{}, &memoryDead{}, Deps{Now: time.Now, NewID: func() string { return "" }}); err == nil {
 			t.Errorf("%+v opens", e)
 		}
+	}
+}
+
+// A GA4 request that a client sends again is known by its events' time; the same event twice in one request is two.
+func TestGA4Repeats(t *testing.T) {
+	ids := func(body string) []string {
+		b := atEntrances(t, func(_ *Config, d *Deps) { d.NewID = rand.Text })
+		for range 2 {
+			if w := b.do(http.MethodPost, "/v1/in/ga4?api_secret=hush&measurement_id=G-1", body); w.Code != 200 || w.Header().Get(parkedHeader) != "" {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+		}
+		var ids []string
+		for _, r := range b.log.records {
+			var c struct{ MessageID string }
+			if err := json.Unmarshal(r.Payload, &c); err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, c.MessageID)
+		}
+		return ids
+	}
+	const views = `"events":[{"name":"view_item","params":{"a":1}},{"name":"view_item","params":{"a":1}},{"name":"view_item","params":{"a":2}}]}`
+	timed := ids(`{"client_id":"c","timestamp_micros":"1777636800000000",` + views)
+	if len(timed) != 6 || !slices.Equal(timed[:3], timed[3:]) || len(slices.Compact(slices.Sorted(slices.Values(timed)))) != 3 {
+		t.Errorf("with a time: %q", timed)
+	}
+	if other := ids(`{"client_id":"d","timestamp_micros":"1777636800000000",` + views); slices.Contains(timed, other[0]) {
+		t.Errorf("another client's event has the id %s too", other[0])
+	}
+	if untimed := ids(`{"client_id":"c",` + views); len(slices.Compact(slices.Sorted(slices.Values(untimed)))) != 6 {
+		t.Errorf("without a time: %q", untimed)
+	}
+}
+
+func TestEntranceNeedsAuthentication(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "open.yaml")
+	if err := os.WriteFile(file, []byte("name: open\ncalls: [{event: E, user: .id}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (Entrance{Name: "open", Mapping: file, Secret: "hush"}).open(); err == nil || !strings.Contains(err.Error(), "authenticate: {token:") {
+		t.Errorf("got %v", err)
 	}
 }

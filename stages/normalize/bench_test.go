@@ -86,7 +86,7 @@ func (b *bench) relay(partition int) {
 func BenchmarkParseAndSeparate(b *testing.B) {
 	payload := []byte(benchCall(1))
 	b.SetBytes(int64(len(payload)))
-	split := newSeparator(vault.NewHasher([]byte("key")), "")
+	split := newSeparator(vault.NewHasher([]byte("key")), vault.Declared{}, "")
 	for b.Loop() {
 		c, err := parse(event.Raw{Payload: payload, Accepted: time.Unix(1_800_000_000, 0)})
 		if err != nil {

@@ -3,6 +3,7 @@ package normalize
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -36,10 +37,11 @@ type call struct {
 	Profile   string // deliveries' ends only: they know their profile
 	Occurred  event.Instant
 	Accepted  event.Instant
+	ahead     time.Duration // how far after Accepted it claims to have occurred
 
 	Historical bool
 	// Fingerprint tells whether another call with the same id is the same call.
-	Fingerprint string
+	Fingerprint uint64
 	Properties  event.Object
 	Traits      event.Object
 	Context     event.Object
@@ -249,9 +251,27 @@ func (c *call) time(w *wire, raw event.Raw) error {
 	if !sent.IsZero() {
 		c.Occurred = c.Accepted - event.Instant(sent.UnixMilli()-said.UnixMilli())
 	}
-	c.Occurred = min(c.Occurred, c.Accepted)
+	if c.Occurred > c.Accepted {
+		c.ahead = time.Duration(min(int64(c.Occurred-c.Accepted), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+		c.Occurred = c.Accepted
+	}
 	if c.Occurred <= 0 {
 		return pipeline.Park(ReasonBadTime, fmt.Errorf("%s %q is before 1970", field, short(value.String())))
+	}
+	return nil
+}
+
+// bound applies the installation's bounds: what is too far ahead is parked, and what is too late is historical. What
+// Attune itself says of a delivery has none.
+func (c *call) bound(s Settings) error {
+	if c.Type == event.Delivery {
+		return nil
+	}
+	if s.MaxFuture > 0 && c.ahead > s.MaxFuture {
+		return pipeline.Park(ReasonBadTime, fmt.Errorf("it is said to occur %s after it was accepted, more than normalize.max_future (%s): is it the time of what happened?", c.ahead, s.MaxFuture))
+	}
+	if s.MaxLate > 0 && c.Occurred < c.Accepted.Add(-s.MaxLate) {
+		c.Historical = true
 	}
 	return nil
 }

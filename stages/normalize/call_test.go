@@ -128,7 +128,7 @@ func TestParse(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(call{}, "Fingerprint")); diff != "" {
+			if diff := cmp.Diff(c.want, got, cmpopts.IgnoreFields(call{}, "Fingerprint", "ahead")); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -200,7 +200,7 @@ func FuzzNormalize(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	split := newSeparator(vault.NewHasher([]byte("key")), "")
+	split := newSeparator(vault.NewHasher([]byte("key")), vault.Declared{}, "")
 	f.Fuzz(func(t *testing.T, payload []byte) {
 		before := bytes.Clone(payload)
 		c, err := parse(event.Raw{Payload: payload, Accepted: at("2026-05-01T12:00:00Z")})
@@ -237,4 +237,50 @@ func FuzzNormalize(f *testing.F) {
 			t.Fatalf("vault: %v", err)
 		}
 	})
+}
+
+// A call may be so late and so far ahead, to the millisecond, and no more.
+func TestLateAndFutureCalls(t *testing.T) {
+	bounds := Settings{MaxLate: 48 * time.Hour, MaxFuture: time.Hour}
+	for _, c := range []struct {
+		name, timestamp, sentAt string
+		settings                Settings
+		historical, parked      bool
+		occurred                string
+	}{
+		{"as late as may be", "2026-04-29T12:00:00Z", "", bounds, false, false, "2026-04-29T12:00:00Z"},
+		{"later", "2026-04-29T11:59:59.999Z", "", bounds, true, false, "2026-04-29T11:59:59.999Z"},
+		{"late by the sender's clock only", "2020-01-01T00:00:00Z", "2020-01-01T00:00:01Z", bounds, false, false, "2026-05-01T11:59:59Z"},
+		{"late though the sender's clock is right", "2026-04-01T00:00:00Z", "2026-05-01T12:00:00Z", bounds, true, false, "2026-04-01T00:00:00Z"},
+		{"as far ahead as may be", "2026-05-01T13:00:00Z", "", bounds, false, false, "2026-05-01T12:00:00Z"},
+		{"further ahead", "2026-05-01T13:00:00.001Z", "", bounds, false, true, ""},
+		{"ahead by the sender's clock only", "2030-01-01T00:00:00Z", "2030-01-01T00:00:01Z", bounds, false, false, "2026-05-01T11:59:59Z"},
+		{"ahead of when it was sent", "2026-05-01T11:00:00Z", "2026-05-01T09:59:59Z", bounds, false, true, ""},
+		{"further apart than a Duration holds", "9999-01-01T00:00:00Z", "0002-01-01T00:00:00Z", bounds, false, true, ""},
+		{"no bounds", "9999-01-01T00:00:00Z", "", Settings{}, false, false, "2026-05-01T12:00:00Z"},
+		{"no bounds", "1971-01-01T00:00:00Z", "", Settings{}, false, false, "1971-01-01T00:00:00Z"},
+		{"a week, by default", "2026-04-24T12:00:00Z", "", DefaultSettings(), false, false, "2026-04-24T12:00:00Z"},
+		{"more than a week", "2026-04-24T11:59:59.999Z", "", DefaultSettings(), true, false, "2026-04-24T11:59:59.999Z"},
+		{"a day ahead, by default", "2026-05-02T12:00:00Z", "", DefaultSettings(), false, false, "2026-05-01T12:00:00Z"},
+		{"more than a day ahead", "2026-05-02T12:00:00.001Z", "", DefaultSettings(), false, true, ""},
+	} {
+		raw := event.Raw{Accepted: at("2026-05-01T12:00:00Z"), Payload: []byte(`{"type":"track","event":"E","messageId":"m","userId":"u","timestamp":"` + c.timestamp + `"}`)}
+		if c.sentAt != "" {
+			raw.SentAt = at(c.sentAt)
+		}
+		got, err := parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err = got.bound(c.settings); (err != nil) != c.parked {
+			t.Errorf("%s, %s: parked is %v", c.name, c.timestamp, err)
+		}
+		if err == nil && (got.Historical != c.historical || got.Occurred != event.At(at(c.occurred))) {
+			t.Errorf("%s, %s: occurred %s, historical %v", c.name, c.timestamp, got.Occurred, got.Historical)
+		}
+	}
+	end, err := parse(event.Raw{Accepted: at("2026-05-01T12:00:00Z"), Payload: []byte(`{"type":"delivery","event":"Delivery","messageId":"m","profileId":"p","timestamp":"2026-01-01T00:00:00Z"}`)})
+	if err != nil || end.bound(bounds) != nil || end.Historical {
+		t.Errorf("a delivery's end is bounded: %+v, %v", end, err)
+	}
 }

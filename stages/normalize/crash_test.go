@@ -19,6 +19,7 @@ import (
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
+	"attune/stages/normalize/claims"
 )
 
 // kill cuts a worker's connection at one of its steps: before it, after it, or in the middle of its writes.
@@ -77,6 +78,24 @@ func (b killedBucket) Put(ctx context.Context, writes []state.Write) (revisions 
 	err = b.kill.step(func() error { revisions, conflicts, err = b.Bucket.Put(ctx, writes); return err },
 		func() error { _, _, err := b.Bucket.Put(ctx, writes[:(len(writes)+1)/2]); return err })
 	return revisions, conflicts, err
+}
+
+type killedClaims struct {
+	Claims
+	kill *kill
+}
+
+func (c killedClaims) Find(ctx context.Context, keys []claims.Key) (found map[claims.Key]claims.Claim, err error) {
+	c.kill.gate()
+	c.kill.read(len(keys))
+	err = c.kill.step(func() error { found, err = c.Claims.Find(ctx, keys); return err }, nothing)
+	return found, err
+}
+
+func (c killedClaims) Claim(ctx context.Context, news []claims.Claim) (owners map[claims.Key]claims.Claim, err error) {
+	err = c.kill.step(func() error { owners, err = c.Claims.Claim(ctx, news); return err },
+		func() error { _, err := c.Claims.Claim(ctx, news[:(len(news)+1)/2]); return err })
+	return owners, err
 }
 
 type killedVault struct {
@@ -186,6 +205,7 @@ func (b *bench) runUntilKilled(t *testing.T, when string, step int, calls []stri
 		close(reached)
 		<-opened
 	})}
+	defer worker.stage.Close()
 	subscriber := bus.NewSubscriber(js, bus.SubscriberConfig{
 		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Delete: true, Log: log,
 		Open: func(ctx context.Context, topic string) (bus.Session, error) {
@@ -194,7 +214,7 @@ func (b *bench) runUntilKilled(t *testing.T, when string, step int, calls []stri
 				return nil, err
 			}
 			o := opened.(*session)
-			o.identities, o.duplicates, o.vault = killedBucket{o.identities, k}, killedBucket{o.duplicates, k}, killedVault{o.vault, k}
+			o.identities, o.claims, o.vault = killedBucket{o.identities, k}, killedClaims{o.claims, k}, killedVault{o.vault, k}
 			return o, nil
 		},
 	})

@@ -5,14 +5,16 @@
 //
 // `accepted` is what ingest stamped, or the broker's timestamp. `occurred` is the call's timestamp, corrected
 // by Segment's rule where the request said when it was sent: accepted - (sentAt - timestamp). What claims to
-// have occurred after it was accepted occurred when it was accepted.
+// have occurred after it was accepted occurred when it was accepted; by more than max_future (24h) it is parked. What is
+// accepted more than max_late (7 days) after it occurred is historical, as an import is: it changes state at the time at
+// which it occurred, fires nothing and arms nothing in the past. What occurred before 1970 is parked.
 //
 // # Repeats
 //
-// The record of an event id names the call in RAW that owns it, the profile it went to and a fingerprint of its
-// content. Another call with that id and the same content is a repeat: dropped and counted. With other content it is
+// An event id is claimed by the call in RAW that came first; the claim names the profile that it went to and has a
+// fingerprint of its content. Another call with that id and the same content is a repeat: dropped and counted. With other content it is
 // parked, and its dead letter says whose the id is. The call itself is no repeat and goes to the same partition again,
-// so a crash between the record and the log loses nothing.
+// so a crash between the claim and the log loses nothing.
 //
 // # Identity
 //
@@ -52,4 +54,9 @@
 //
 // Traits and properties without their personal fields, for which keyed hashes stand in, and of the context
 // the campaign, locale, timezone and page path. Everything else of the context stays behind.
+//
+// Which fields are personal is known by their names: the default list of package vault and the installation's
+// personal_fields. With strict, that list is turned around: what is neither personal nor open (open_fields, and the fields
+// of Segment's ecommerce spec) stays behind, its name and members included, and is kept nowhere. What a field that was
+// declared open holds is the installation's word: nothing looks into texts.
 package normalize

@@ -9,6 +9,9 @@ import (
 
 // event fills in what goes on of a call's objects, and collects what belongs into the vault.
 func (s *separator) event(e *event.Event, c *call, fields map[string]vault.Field) {
+	if e.Type == event.Delivery {
+		s = s.own
+	}
 	e.Properties = s.split(c.Properties, false, c.Occurred, fields, "properties.")
 	traits := c.Traits
 	if nested, ok := c.Context.Get("traits").Object(); ok && traits == nil {

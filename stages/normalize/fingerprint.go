@@ -9,9 +9,9 @@ import (
 	"attune/pipeline/event"
 )
 
-// fingerprint is the same for calls of the same content: 60 bits in 12 characters. White space and the order of an
-// object's fields don't count, nor do the moments at which it was sent and taken, which another attempt changes.
-func (w *wire) fingerprint() string {
+// fingerprint is the same for calls of the same content. White space and the order of an object's fields don't count, nor
+// do the moments at which it was sent and taken, which another attempt changes.
+func (w *wire) fingerprint() uint64 {
 	var sum uint64
 	for i, v := range []event.Value{
 		w.kind, w.userID, w.anonymousID, w.previousID, w.groupID, w.profileID, w.event, w.name, w.timestamp, w.originalTimestamp,
@@ -21,8 +21,7 @@ func (w *wire) fingerprint() string {
 			sum += pair(strconv.Itoa(i), digest(v))
 		}
 	}
-	text := strconv.FormatUint(sum>>4, 32)
-	return "000000000000"[len(text):] + text
+	return sum
 }
 
 // digest sums up an object's fields, whose order has no meaning, and chains an array's items, whose order has.

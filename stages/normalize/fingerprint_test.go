@@ -10,7 +10,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func fingerprintOf(t interface{ Fatal(...any) }, payload string) string {
+func fingerprintOf(t interface{ Fatal(...any) }, payload string) uint64 {
 	w, err := read([]byte(payload))
 	if err != nil {
 		t.Fatal(payload, err)
@@ -28,7 +28,7 @@ func TestFingerprint(t *testing.T) {
 			t.Errorf("%s is another call than %s", same, call)
 		}
 	}
-	known := map[string]string{fingerprintOf(t, call): call}
+	known := map[uint64]string{fingerprintOf(t, call): call}
 	for _, other := range []string{
 		`{}`,
 		`{"type":"track","userId":"u","event":"F","timestamp":"2026-05-01T12:00:00Z","properties":{"a":1,"b":[1,2],"c":{"d":"x"}}}`,
@@ -44,8 +44,8 @@ func TestFingerprint(t *testing.T) {
 		`{"type":"track","userId":"u","event":"E","timestamp":"2026-05-01T12:00:00Z","context":{"a":1,"b":[1,2],"c":{"d":"x"}}}`,
 	} {
 		f := fingerprintOf(t, other)
-		if known[f] != "" || len(f) != 12 {
-			t.Errorf("%s has the fingerprint %q of %s", other, f, known[f])
+		if known[f] != "" {
+			t.Errorf("%s has the fingerprint %x of %s", other, f, known[f])
 		}
 		known[f] = other
 	}

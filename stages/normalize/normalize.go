@@ -15,6 +15,7 @@ import (
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
+	"attune/stages/normalize/claims"
 )
 
 // Vault keeps personal fields. Merge takes over what is newer, Move lets a profile's fields be another one's, also those
@@ -25,51 +26,73 @@ type Vault interface {
 	Close()
 }
 
+// Claims remembers which call owns an event id. Claim returns the owners of the ids: these claims, or who came first. One
+// goroutine uses it.
+type Claims interface {
+	Find(ctx context.Context, keys []claims.Key) (map[claims.Key]claims.Claim, error)
+	Claim(ctx context.Context, news []claims.Claim) (map[claims.Key]claims.Claim, error)
+	Close()
+}
+
 // Config is what the chain needs.
 type Config struct {
 	JetStream  jetstream.JetStream
 	Partitions int
 	Hash       *vault.Hasher
-	// PhoneRegion is the country, in any spelling, of phone numbers without country code; empty: they stay as they are.
-	PhoneRegion string
+	// Settings are the installation's.
+	Settings Settings
 	// Throttle holds the chain back while the log's readers lag; nil: never.
 	Throttle *pipeline.Throttle
 	Metrics  prometheus.Registerer
-	Log      *slog.Logger
+	Log      *slog.Logger // nil: nothing is logged
 }
 
-// Stage normalizes calls: one session for each partition of RAW that it owns.
+// Stage normalizes calls: one session for each partition of RAW that it owns. Close it when all of them are.
 type Stage struct {
 	config  Config
 	stream  string // names this RAW stream among all that ever were
 	split   *separator
+	claims  *claims.Log
 	outcome *prometheus.CounterVec
 }
 
 // New prepares the stage. The RAW stream must exist.
 func New(ctx context.Context, config Config) (*Stage, error) {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
 	raw, err := config.JetStream.Stream(ctx, topology.Raw)
 	if err != nil {
 		return nil, fmt.Errorf("normalize: look up stream %s: %w", topology.Raw, err)
 	}
 	s := &Stage{
-		config: config, stream: topology.Generation(raw.CachedInfo()), split: newSeparator(config.Hash, config.PhoneRegion),
+		config: config, stream: topology.Generation(raw.CachedInfo()), split: newSeparator(config.Hash, config.Settings.Declared(), config.Settings.PhoneRegion),
 		outcome: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attune_normalize_calls_total", Help: "Calls that were normalized, by outcome: event, repeated, or the reason for which they were parked.",
 		}, []string{"outcome"}),
 	}
+	if s.claims, err = claims.Open(ctx, config.JetStream, config.Log); err != nil {
+		return nil, fmt.Errorf("normalize: %w", err)
+	}
 	if config.Metrics != nil {
-		if err := config.Metrics.Register(s.outcome); err != nil {
+		remembered := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "attune_normalize_event_ids", Help: "Event ids that are remembered to tell repeats; each takes 32 to 64 bytes of this process.",
+		}, func() float64 { return float64(s.claims.Len()) })
+		if err := errors.Join(config.Metrics.Register(s.outcome), config.Metrics.Register(remembered)); err != nil {
+			s.Close()
 			return nil, fmt.Errorf("normalize: register metrics: %w", err)
 		}
 	}
 	return s, nil
 }
 
+// Close lets go of what the stage remembers.
+func (s *Stage) Close() { s.claims.Close() }
+
 // Subscriber reads RAW for this stage.
 func (s *Stage) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(s.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Whole: true, Delete: true, Volatile: true, Pace: pace, Batch: batchMessages, Log: s.config.Log,
+		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Whole: true, Delete: true, Volatile: true, Pace: pace, Batch: batchMessages, BatchBytes: batchBytes, Log: s.config.Log,
 	})
 }
 
@@ -140,7 +163,7 @@ func (s *Stage) park(m *message.Message, d bus.Delivery, p *prepared, err error)
 	call := p.raw.Payload
 	letter := pipeline.DeadLetter{
 		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: call, Subject: d.Subject, Position: d.Sequence, Index: p.index,
-		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt),
+		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt), KeepUntil: p.raw.KeepUntil,
 	}
 	if most := s.room() / 4 * 3; len(call) > most { // it is stored as base64
 		letter.Payload, letter.Error = call[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(call), most)

@@ -11,6 +11,7 @@ import (
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
+	"attune/stages/normalize/claims"
 )
 
 // Offline normalizes calls one after another in memory, by the very code that does so over a broker: for the tests of
@@ -22,12 +23,15 @@ type Offline struct {
 }
 
 // NewOffline knows nobody. Equal calls in equal order give equal events.
-func NewOffline() *Offline {
+func NewOffline(settings Settings) *Offline {
 	const stream = "offline"
 	o := &Offline{vault: memoryVault{}}
 	o.session = session{
-		stage:      &Stage{stream: stream, split: newSeparator(vault.NewHasher([]byte(stream)), "")},
-		identities: memoryBucket{}, duplicates: memoryBucket{}, vault: o.vault,
+		stage: &Stage{
+			config: Config{Settings: settings}, stream: stream,
+			split: newSeparator(vault.NewHasher([]byte(stream)), settings.Declared(), settings.PhoneRegion),
+		},
+		identities: memoryBucket{}, claims: memoryClaims{}, vault: o.vault,
 	}
 	return o
 }
@@ -78,6 +82,28 @@ func (b memoryBucket) Put(_ context.Context, writes []state.Write) (revisions []
 }
 
 func (memoryBucket) Close() {}
+
+// memoryClaims are the claims of the only one who claims.
+type memoryClaims map[claims.Key]claims.Claim
+
+func (c memoryClaims) Find(_ context.Context, keys []claims.Key) (map[claims.Key]claims.Claim, error) {
+	found := make(map[claims.Key]claims.Claim, len(keys))
+	for _, key := range keys {
+		if claim, ok := c[key]; ok {
+			found[key] = claim
+		}
+	}
+	return found, nil
+}
+
+func (c memoryClaims) Claim(_ context.Context, news []claims.Claim) (map[claims.Key]claims.Claim, error) {
+	for _, claim := range news {
+		c[claim.Key] = claim
+	}
+	return nil, nil
+}
+
+func (memoryClaims) Close() {}
 
 type memoryVault map[string]vault.Entry
 

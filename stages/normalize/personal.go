@@ -20,11 +20,15 @@ type separator struct {
 	names *vault.Names
 	forms *normal.Forms
 	hash  hasher
+	own   *separator // of what Attune itself says of a delivery, whose fields nobody has to declare
 }
 
-// newSeparator takes the country of phone numbers without country code; empty: none.
-func newSeparator(hash hasher, region string) *separator {
-	return &separator{names: vault.NewNames(), forms: normal.New(region), hash: hash}
+// newSeparator takes what the installation declares, and the country of phone numbers without country code; empty: none.
+func newSeparator(hash hasher, declared vault.Declared, region string) *separator {
+	s := &separator{names: vault.NewNames(declared), forms: normal.New(region), hash: hash}
+	declared.Strict = false
+	s.own = &separator{names: vault.NewNames(declared), forms: s.forms, hash: hash}
+	return s
 }
 
 // split returns the object with hashes in place of its personal fields, nested ones too, and adds those to
@@ -43,18 +47,25 @@ func (s *separator) object(b *bytes.Buffer, o event.Object, traits bool, at even
 	b.WriteByte('{')
 	first := true
 	o.Fields(func(name string, v event.Value) bool {
+		hash := ""
+		_, flag := v.Bool() // whether there is a phone number is no phone number
+		if field, personal := s.names.Personal(name, traits); personal && !v.Null() && !flag {
+			within := name[:strings.LastIndexByte(name, '.')+1]
+			value, text := s.normal(field, v)
+			fields[path+within+field] = vault.Field{Value: value, At: at}
+			hash = `"hash:` + s.hash.Hash(field, text) + `"`
+		}
+		if s.names.Withheld(name) { // nobody declared it: the name may be a person's too
+			return true
+		}
 		if !first {
 			b.WriteByte(',')
 		}
 		first = false
 		quote(b, name)
 		b.WriteByte(':')
-		_, flag := v.Bool() // whether there is a phone number is no phone number
-		if field, personal := s.names.Personal(name, traits); personal && !v.Null() && !flag {
-			within := name[:strings.LastIndexByte(name, '.')+1]
-			value, text := s.normal(field, v)
-			fields[path+within+field] = vault.Field{Value: value, At: at}
-			b.WriteString(`"hash:` + s.hash.Hash(field, text) + `"`)
+		if hash != "" {
+			b.WriteString(hash)
 			return true
 		}
 		if normal.HasForm(name) {

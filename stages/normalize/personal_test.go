@@ -23,11 +23,15 @@ var update = flag.Bool("update", false, "write the golden files")
 
 // separated is a call's event, as it goes on, and its fields for the vault.
 func separated(t interface{ Fatal(...any) }, payload []byte) (event.Event, map[string]vault.Field) {
+	return separatedBy(t, vault.Declared{}, payload)
+}
+
+func separatedBy(t interface{ Fatal(...any) }, declared vault.Declared, payload []byte) (event.Event, map[string]vault.Field) {
 	c, err := parse(event.Raw{Payload: payload, Accepted: at("2026-05-01T12:00:00Z")})
 	if err != nil {
 		t.Fatal(err)
 	}
-	split := newSeparator(vault.NewHasher([]byte("a key for tests")), "")
+	split := newSeparator(vault.NewHasher([]byte("a key for tests")), declared, "")
 	e := event.Event{ID: c.ID, Type: c.Type, Name: c.Name, User: split.user(c.User), Occurred: c.Occurred, Accepted: c.Accepted, Consent: consent(&c)}
 	fields := map[string]vault.Field{}
 	split.event(&e, &c, fields)
@@ -50,7 +54,11 @@ func TestSeparatorGolden(t *testing.T) {
 		if !ok {
 			continue
 		}
-		e, fields := separated(t, f.Data)
+		var declared vault.Declared
+		if strings.HasPrefix(name, "declared") || strings.HasPrefix(name, "strict") {
+			declared = vault.Declared{Personal: []string{"loyalty_card", "Tax ID"}, Open: []string{"plan", "engraving", "product_phone"}, Strict: strings.HasPrefix(name, "strict")}
+		}
+		e, fields := separatedBy(t, declared, f.Data)
 		var got bytes.Buffer
 		for _, o := range []struct {
 			name   string
@@ -80,7 +88,7 @@ func TestSeparatorGolden(t *testing.T) {
 
 // A personal value goes on from nowhere in a call's objects, however deep it lies and however its field is spelled.
 func TestNoPersonalValueGoesOn(t *testing.T) {
-	names := vault.NewNames().Plain()
+	names := vault.NewNames(vault.Declared{}).Plain()
 	rapid.Check(t, func(t *rapid.T) {
 		planted := 0
 		spelled := func() string {
@@ -152,6 +160,50 @@ func TestNoPersonalValueGoesOn(t *testing.T) {
 	})
 }
 
+// Under strict nothing goes on that nobody declared: no value, and no name either, however deep it lies.
+func TestStrictLetsOnlyDeclaredFieldsOn(t *testing.T) {
+	declared := vault.Declared{Open: []string{"open", "list"}, Personal: []string{"card"}, Strict: true}
+	rapid.Check(t, func(t *rapid.T) {
+		planted, kept := 0, 0
+		var object func(depth int, open bool) map[string]any
+		value := func(depth int, open bool) any {
+			switch kind := rapid.IntRange(0, 3).Draw(t, "kind"); {
+			case depth > 0 && kind == 0:
+				return object(depth-1, open)
+			case depth > 0 && kind == 1:
+				return []any{object(depth-1, open), object(depth-1, open)}
+			case open:
+				kept++
+				return fmt.Sprintf("OPEN%d", kept)
+			}
+			planted++
+			return rapid.SampledFrom([]any{"SECRET", true, 1234567, map[string]any{"SECRET": 1}}).Draw(t, "secret")
+		}
+		object = func(depth int, open bool) map[string]any {
+			o := map[string]any{}
+			for range rapid.IntRange(0, 4).Draw(t, "fields") {
+				name := rapid.SampledFrom([]string{"open", "LIST", "card", "card", "SECRET", "SECRET email", "SECRET.open", "note"}).Draw(t, "name")
+				o[name] = value(depth, open && (name == "open" || name == "LIST"))
+			}
+			return o
+		}
+		context := object(2, false)
+		context["campaign"], context["traits"] = object(2, true), object(2, true)
+		payload, err := json.Marshal(map[string]any{
+			"type": "track", "event": "E", "messageId": "m", "userId": "u", "properties": object(3, true), "context": context,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _ := separatedBy(t, declared, payload)
+		for _, o := range []event.Object{e.Properties, e.Traits, e.Context} {
+			if s := string(o); strings.Contains(s, "SECRET") || strings.Contains(s, "note") || strings.Contains(s, "1234567") {
+				t.Fatalf("%s\nbecomes\n%s", payload, s)
+			}
+		}
+	})
+}
+
 // What is not personal goes on as it was, byte for byte.
 func TestWhatIsNotPersonalStays(t *testing.T) {
 	const properties = `{"a":1.50,"b":[1e3,"x<&>","\u00e9",{"c":null}],"d":{"name":"n","e f":"é"},"a":2,"":[]}`
@@ -206,7 +258,7 @@ func TestConsent(t *testing.T) {
 
 // What is personal by its name, alone or at the end of a longer one, and what only sounds like it.
 func TestPersonalNames(t *testing.T) {
-	s := newSeparator(nil, "")
+	s := newSeparator(nil, vault.Declared{}, "")
 	for _, c := range []struct {
 		name string
 		want string // the field in the vault; empty: not personal

@@ -2,12 +2,9 @@ package normalize
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"maps"
 	"strconv"
-	"strings"
 	"time"
 
 	"attune/pipeline"
@@ -16,14 +13,18 @@ import (
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
+	"attune/stages/normalize/claims"
 )
 
 // pace is the least time between the beginnings of two batches of a partition: a batch costs several requests,
 // however few calls it has.
 const pace = 7 * time.Millisecond
 
-// batchMessages bounds a batch: each message holds up to 64 calls.
-const batchMessages = 64
+// A batch is so many messages at most, each of which holds up to 64 calls, and about so many bytes.
+const (
+	batchMessages = 500
+	batchBytes    = 1 << 20
+)
 
 // attempts bounds how often a round is decided anew because another partition touched the same identities.
 const attempts = 20
@@ -34,6 +35,7 @@ type prepared struct {
 	index   int    // of the call in its message
 	ordinal uint64 // of the call in its partition of RAW
 	call    call
+	key     claims.Key // of its event id
 	names   names
 	fresh   place // of a profile that it may be the first of
 	event   *event.Event
@@ -50,12 +52,12 @@ type session struct {
 	*pipeline.SourceSession
 	stage      *Stage
 	identities Bucket
-	duplicates Bucket
+	claims     Claims
 	vault      Vault
 	linker     linker
 }
 
-func (s *Stage) open(_ context.Context, topic string) (_ bus.Session, err error) {
+func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err error) {
 	number, err := topology.PartitionOf(topic)
 	if err != nil {
 		return nil, err
@@ -72,23 +74,23 @@ func (s *Stage) open(_ context.Context, topic string) (_ bus.Session, err error)
 		return nil, err
 	}
 	o.SourceSession = pipeline.NewSourceSession("raw."+s.stream+"."+strconv.Itoa(number), wave)
-	for _, b := range []struct {
-		name string
-		into *Bucket
-	}{{topology.Identities, &o.identities}, {topology.Duplicates, &o.duplicates}} {
-		bucket, err := state.Open(conn, b.name)
-		if err != nil {
-			return nil, err
-		}
-		*b.into = bucket
-	}
-	bucket, err := state.Open(conn, topology.Vault)
+	ids, err := state.Open(conn, topology.Identities)
 	if err != nil {
 		return nil, err
 	}
-	o.vault = vault.New(bucket)
+	o.identities = ids
 	o.linker.key = "j." + s.stream + "." + strconv.Itoa(number)
-	return o, nil
+	fields, err := state.Open(conn, topology.Vault)
+	if err != nil {
+		return nil, err
+	}
+	o.vault = vault.New(fields)
+	writer, err := s.claims.Writer()
+	if err != nil {
+		return nil, err
+	}
+	o.claims = writer
+	return o, s.claims.CatchUp(ctx) // a former owner's too: its calls may come again
 }
 
 // Close lets go of the partition.
@@ -96,14 +98,14 @@ func (o *session) Close() {
 	if o.SourceSession != nil {
 		o.SourceSession.Close()
 	}
-	for _, b := range []interface{ Close() }{o.identities, o.duplicates, o.vault} {
+	for _, b := range []interface{ Close() }{o.identities, o.claims, o.vault} {
 		if b != nil {
 			b.Close()
 		}
 	}
 }
 
-// Begin decides about a whole batch with a few requests: identities first, then the duplicates' records, then
+// Begin decides about a whole batch with a few requests: identities first, then the claims of its event ids, then
 // the vault. A crash in between repeats the batch and comes to the same answers.
 func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error) {
 	if err := o.stage.config.Throttle.Wait(ctx); err != nil {
@@ -122,9 +124,13 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 			p := &calls[n]
 			p.raw, p.index, p.ordinal = raw, n, pipeline.RawOrdinal(d.Sequence, n)
 			if p.call, p.parked = parse(raw); p.parked == nil {
+				p.parked = p.call.bound(o.stage.config.Settings)
+			}
+			if p.parked == nil {
 				p.fresh = newPlace(profileID(o.stage.stream, p.ordinal), p.call.Accepted, p.ordinal)
 				p.ties = o.linker.pending[p.ordinal] != nil
 				p.names = namesOf(&p.call, o.stage.split.hash)
+				p.key = claims.KeyOf(p.call.ID)
 				all = append(all, p)
 			}
 		}
@@ -156,96 +162,85 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 // resolve is one round: it finds the profiles of the first calls, as many as can be stored together, drops
 // repeats, and returns how many it settled; 0 means that someone else changed what it read.
 func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, err error) {
-	var idKeys, duplicateKeys, ownerKeys []string
-	for _, p := range open {
-		duplicateKeys = append(duplicateKeys, duplicateKey(p.call.ID))
-		idKeys = append(idKeys, p.names.keys()...)
+	var ids, ownerKeys []string
+	keys := make([]claims.Key, len(open))
+	for i, p := range open {
+		keys[i] = p.key
+		ids = append(ids, p.names.keys()...)
 	}
-	entries, err := o.duplicates.Get(ctx, unique(duplicateKeys))
+	claimed, err := o.claims.Find(ctx, keys)
 	if err != nil {
 		return 0, err
 	}
-	seen := newOverlay(entries)
-	if entries, err = o.identities.Get(ctx, unique(idKeys)); err != nil {
+	entries, err := o.identities.Get(ctx, unique(ids))
+	if err != nil {
 		return 0, err
 	}
-	ids := &identities{overlay: newOverlay(entries), answered: map[string]bool{}}
+	found := &identities{overlay: newOverlay(entries), answered: map[string]bool{}}
 	for _, p := range open {
-		ownerKeys = append(ownerKeys, ids.owners(&p.names, p.fresh)...)
+		ownerKeys = append(ownerKeys, found.owners(&p.names, p.fresh)...)
 	}
 	if entries, err = o.identities.Get(ctx, unique(ownerKeys)); err != nil {
 		return 0, err
 	}
-	maps.Copy(ids.entries, entries)
-	for settled < len(open) && o.decide(open[settled], ids, &seen) {
-		settled++
+	maps.Copy(found.entries, entries)
+	var news []claims.Claim
+	for ; settled < len(open); settled++ {
+		p := open[settled]
+		if p.ties {
+			break
+		}
+		if _, known := claimed[p.key]; known {
+			continue
+		}
+		profile, ok := p.call.Profile, true
+		if p.call.Type != event.Delivery {
+			found.ties, found.apart = false, p.apart()
+			profile, ok = found.resolve(p.call.Type, &p.names, p.fresh)
+		}
+		if !ok {
+			p.ties = found.ties
+			break
+		}
+		claim := claims.Claim{Key: p.key, Owner: o.stage.ordinalOf(p.ordinal), Profile: profile, Fingerprint: p.call.Fingerprint}
+		claimed[p.key] = claim
+		news = append(news, claim)
 	}
-	// Identities before duplicates: a repeat after a crash then finds the same profile.
-	if ok, err := ids.store(ctx, o.identities); err != nil || !ok {
+	// Identities before claims: a repeat after a crash then finds the same profile.
+	if ok, err := found.store(ctx, o.identities); err != nil || !ok {
 		return 0, err
 	}
-	if ok, err := seen.store(ctx, o.duplicates, seen.changed); err != nil || !ok {
+	owners, err := o.claims.Claim(ctx, news)
+	if err != nil {
 		return 0, err
+	}
+	maps.Copy(claimed, owners) // another partition may have come first
+	for _, p := range open[:settled] {
+		o.conclude(p, claimed[p.key])
 	}
 	return settled, nil
 }
 
-// decide makes one call an event, a repeat of an event that another call owns, or parks it when that call was another
-// one; false means that the round ends before it.
-func (o *session) decide(p *prepared, ids *identities, seen *overlay) bool {
-	if p.ties {
-		return false
-	}
-	p.event, p.parked = nil, nil
-	key := duplicateKey(p.call.ID)
-	ours := o.stage.ordinalOf(p.ordinal)
-	first, known := readFirst(seen.get(key))
-	profile := first.profile
-	switch {
-	case known && first.owner != ours:
-		if p.call.Type != event.Delivery && first.fingerprint != "" && first.fingerprint != p.call.Fingerprint {
-			p.parked = pipeline.Park(ReasonReusedID, fmt.Errorf("messageId %q was another call's already, %s of RAW, which became an event of profile %s: "+
-				"give each call an id of its own, and the same one only to a repeat of the same call", short(p.call.ID), first.owner, first.profile))
-		}
-		return true
-	case known: // ours, from before a crash: to the same profile again
-	case p.call.Type == event.Delivery:
-		profile = p.call.Profile
-	default:
-		var ok bool
-		ids.ties, ids.apart = false, p.apart()
-		if profile, ok = ids.resolve(p.call.Type, &p.names, p.fresh); !ok {
-			p.ties = ids.ties
-			return false
-		}
-	}
-	if !known {
-		seen.set(key, ours+" "+profile+" "+p.call.Fingerprint)
-	}
+// conclude makes a call an event, a repeat of the event that another call owns, or parks it when that call was another
+// one.
+func (o *session) conclude(p *prepared, first claims.Claim) {
 	c := &p.call
+	if first.Owner != o.stage.ordinalOf(p.ordinal) {
+		if c.Type != event.Delivery && first.Fingerprint != c.Fingerprint {
+			p.parked = pipeline.Park(ReasonReusedID, fmt.Errorf("messageId %q was another call's already, %s of RAW, which became an event of profile %s: "+
+				"give each call an id of its own, and the same one only to a repeat of the same call", short(c.ID), first.Owner, first.Profile))
+		}
+		return
+	}
 	name := c.Name
 	if c.Type == event.Group {
 		name = o.stage.split.user(name) // a group's id may be a person's address, as a user's may
 	}
 	p.event = &event.Event{
-		ID: c.ID, Type: c.Type, Name: name, Profile: profile, User: o.stage.split.user(c.User),
+		ID: c.ID, Type: c.Type, Name: name, Profile: first.Profile, User: o.stage.split.user(c.User),
 		Occurred: c.Occurred, Accepted: c.Accepted, Historical: c.Historical, Consent: consent(c),
 		Trace: p.raw.Trace,
 	}
-	return true
-}
-
-// first is the call that owns an event id.
-type first struct {
-	owner       string // the stream's generation and the call's number in its partition
-	profile     string
-	fingerprint string
-}
-
-func readFirst(record string) (f first, known bool) {
-	f.owner, record, known = strings.Cut(record, " ")
-	f.profile, f.fingerprint, _ = strings.Cut(record, " ")
-	return f, known
 }
 
 // separate moves the personal fields of the events to the vault.
@@ -280,6 +275,9 @@ func rawsOf(d bus.Delivery) []event.Raw {
 	if t, err := time.Parse(time.RFC3339Nano, d.Header.Get(event.HeaderSentAt)); err == nil {
 		raw.SentAt = t
 	}
+	if t, err := time.Parse(time.RFC3339, d.Header.Get(event.HeaderKeepUntil)); err == nil {
+		raw.KeepUntil = t
+	}
 	if trace := d.Header.Get(event.HeaderTrace); event.IsTrace(trace) {
 		raw.Trace = trace
 	}
@@ -290,12 +288,6 @@ func rawsOf(d bus.Delivery) []event.Raw {
 		raws[i].Payload = call
 	}
 	return raws
-}
-
-// duplicateKey names an event id in the bucket, whatever characters it has.
-func duplicateKey(id string) string {
-	sum := sha256.Sum256([]byte(id))
-	return hex.EncodeToString(sum[:16])
 }
 
 func unique(keys []string) []string {

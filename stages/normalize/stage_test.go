@@ -197,7 +197,7 @@ func TestEventEndToEnd(t *testing.T) {
 	if diff := cmp.Diff(map[string]string{"email": `"anna@shop.example"`, "properties.phone": `"+44 1"`}, b.vault(e.Profile)); diff != "" {
 		t.Errorf("vault (-want +got):\n%s", diff)
 	}
-	for _, stream := range []string{topology.Events, "KV_" + topology.Identities, "KV_" + topology.Duplicates} {
+	for _, stream := range []string{topology.Events, "KV_" + topology.Identities, topology.Duplicates} {
 		for _, m := range b.stored(stream) {
 			if text := m.Subject + string(m.Data); strings.Contains(text, "anna") || strings.Contains(text, "+44 1") {
 				t.Errorf("%s holds a personal value: %s", stream, text)
@@ -246,6 +246,7 @@ func TestNormalizingPausesWhileTheLogIsNotRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(stage.Close)
 	b.stage = stage
 	var readers []jetstream.Consumer
 	for p := range partitions {

@@ -1,6 +1,6 @@
 package clv
 
-import "attune/stages/enrich/portable"
+import "attune/pipeline/portable"
 
 // BGNBD are the parameters of the BG/NBD model: purchases at a customer's own rate, gamma distributed with shape R and
 // rate Alpha (weeks), and after each purchase a chance to leave for good, beta distributed with A and B.

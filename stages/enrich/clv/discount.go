@@ -1,6 +1,6 @@
 package clv
 
-import "attune/stages/enrich/portable"
+import "attune/pipeline/portable"
 
 // nodes is the number of points at which a discounted value reads the expectation: the horizon and the nodes of
 // Gauss and Legendre's rule inside it.

@@ -3,7 +3,7 @@ package clv
 import (
 	"math"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 // future describes a customer who is alive: the rate of purchases is gamma distributed (shape k, rate scale), the

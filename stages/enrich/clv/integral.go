@@ -3,7 +3,7 @@ package clv
 import (
 	"math"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 // integrate is the logarithm of the integral from a to b of e^h(u), for a concave h with the slope dh: Gauss and

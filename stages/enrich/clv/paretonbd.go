@@ -3,7 +3,7 @@ package clv
 import (
 	"math"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 // ParetoNBD are the parameters of the Pareto/NBD model: purchases at a customer's own rate, gamma distributed with shape

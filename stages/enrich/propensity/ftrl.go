@@ -3,7 +3,7 @@ package propensity
 import (
 	"math"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 // Settings of FTRL-proximal. They were chosen once; see TestShoppers for what they are worth.

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"math"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 // Model scores rows. It never changes after Train or Decode and is safe for concurrent use.

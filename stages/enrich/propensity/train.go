@@ -7,7 +7,7 @@ import (
 	"math"
 	"slices"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 // Errors of Train.

@@ -7,14 +7,20 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"sync/atomic"
 
 	"attune/pipeline/event"
+	"attune/stages/ingest/mapping"
 )
 
 // Options of [Open]. Zero values mean the defaults.
 type Options struct {
-	Mapping *Mapping // required
+	Mapping *mapping.Mapping // required
+	// Delimiter of CSV; 0: whatever of comma, semicolon, tab and bar separates the most names of the header row.
+	Delimiter byte
+	// Latin1 says that the file is not UTF-8 but Latin-1 (read as Windows-1252, its superset in practice).
+	Latin1 bool
 	// Resume goes on after a checkpoint's position; nil begins at the beginning.
 	Resume *Checkpoint
 	// OnRefusal sees every refused row, in the goroutine that runs the sequence. nil: only the report counts.
@@ -23,10 +29,13 @@ type Options struct {
 	Stdin io.Reader
 
 	MaxRecord       int   // bytes of one row in the file; default 1 MiB. Longer rows are refused
-	MaxPayload      int   // bytes of one call; default 512 KiB. Larger ones are refused as too_large
-	MaxGroupedRows  int   // rows held for group_by; default 2,000,000. More is an error
+	MaxPayload      int   // bytes of one call; default 512 KiB. Larger ones are refused as payload_too_large
+	MaxGroupedRows  int   // rows held for group; default 2,000,000. More is an error
 	MaxGroupedBytes int64 // their memory, roughly; default 1 GiB. More is an error
 }
+
+// maxItems bounds what one row may become.
+const maxItems = 100
 
 // rememberedIDs bounds the memory for messageIds that the file already had.
 const rememberedIDs = 2_000_000
@@ -38,7 +47,7 @@ type Call struct {
 	ID    string // the payload's messageId
 	Event string // the event's name; "identify" for an identify
 	Line  int    // where its first row begins
-	Rows  int
+	Rows  int    // that it is made from; a row may become several calls
 	// Position is the one after this call: checkpoint it when this call and all before it are acknowledged.
 	Position Position
 }
@@ -57,7 +66,7 @@ type Reader struct {
 	options    Options
 	source     *source
 	table      *table
-	build      builder
+	limits     mapping.Limits
 	report     Report
 	started    bool
 	closed     bool
@@ -69,8 +78,7 @@ type Reader struct {
 	callsTotal atomic.Int64
 }
 
-// Open opens a file, or standard input for "-". It reads the header, so that a mapping that names a column
-// which isn't there fails here. The caller closes the Reader.
+// Open opens a file, or standard input for "-", and reads a CSV's header. The caller closes the Reader.
 func Open(path string, o Options) (*Reader, error) {
 	if o.Mapping == nil {
 		return nil, errors.New("open import: no mapping")
@@ -83,7 +91,10 @@ func Open(path string, o Options) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{options: o, source: s, report: Report{File: s.name}, seen: make(map[[16]byte]struct{})}
+	r := &Reader{
+		options: o, source: s, report: Report{File: s.name}, seen: make(map[[16]byte]struct{}),
+		limits: mapping.Limits{Items: maxItems, CallBytes: o.MaxPayload, AllBytes: maxItems * o.MaxPayload},
+	}
 	if err := r.begin(); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
@@ -104,21 +115,20 @@ func (r *Reader) begin() error {
 			return fmt.Errorf("resume %s: %w", r.source.name, ErrNoResume)
 		case c.Fingerprint != r.source.fingerprint:
 			return fmt.Errorf("resume %s: the file %w", r.source.name, ErrChanged)
-		case c.Mapping != m.hash:
-			return fmt.Errorf("resume %s: the mapping %s %w", r.source.name, m.file, ErrChanged)
+		case c.Mapping != m.Hash():
+			return fmt.Errorf("resume %s: the mapping %s, or its options, %w", r.source.name, m.Name(), ErrChanged)
 		}
 		r.resume = c.Position
 	}
-	format := m.format
-	if format == "" {
-		var err error
-		if format, err = r.source.sniff(); err != nil {
-			return err
-		}
+	format, err := r.source.sniff()
+	if err != nil {
+		return err
 	}
-	var err error
-	r.table, err = newTable(&lines{from: r.source, max: r.options.MaxRecord, latin1: m.latin1}, m, format)
-	r.build = builder{m, r.table}
+	reads := map[Format]string{CSV: "csv", JSONL: "json"}[format]
+	if !m.Reads(reads) {
+		return fmt.Errorf("read import %s: this is %s, which the mapping %s does not read; write reads: %[4]s, or reads: [json, csv], into it", r.source.name, strings.ToUpper(reads), m.Name(), reads)
+	}
+	r.table, err = newTable(&lines{from: r.source, max: r.options.MaxRecord, latin1: r.options.Latin1}, format, r.options.Delimiter)
 	return err
 }
 
@@ -144,7 +154,7 @@ func (r *Reader) Checkpoint(p Position) (Checkpoint, error) {
 	if r.source.fingerprint == "" {
 		return Checkpoint{}, ErrNoResume
 	}
-	return Checkpoint{r.source.name, r.source.fingerprint, r.options.Mapping.hash, p}, nil
+	return Checkpoint{r.source.name, r.source.fingerprint, r.options.Mapping.Hash(), p}, nil
 }
 
 // errStop ends the sequence because its reader has left the loop.
@@ -191,25 +201,28 @@ func (r *Reader) run(ctx context.Context, emit func(Call) error) error {
 		r.rows.Add(1)
 		r.report.Rows++
 		if bad != nil {
-			r.refuse(Refusal{Line: bad.line, Reason: bad.reason, Err: bad.err})
+			r.refuse(bad.line, &Refusal{Reason: bad.reason, Err: bad.err})
 			if g != nil {
-				g.spoil(r.groupOf(bad.row))
+				r.spoil(ctx, g, bad.row)
 			}
 			continue
 		}
-		call, no := r.route(one)
-		if no != nil {
-			r.refuse(*no)
-			continue
-		}
 		if g == nil {
-			if err := r.make(call, []row{one}, emit); err != nil {
+			if err := r.make(ctx, []row{one}, emit); err != nil {
 				return err
 			}
 			continue
 		}
-		if err := r.hold(g, call, one); err != nil {
-			return err
+		key, held, why := r.key(ctx, one)
+		switch {
+		case why != nil:
+			r.refuse(one.line, why)
+		case !held:
+			r.report.Ignored++
+		default:
+			if err := g.add(key, one); err != nil {
+				return fmt.Errorf("read import %s:%d: %w", r.source.name, one.line, err)
+			}
 		}
 	}
 	if g != nil {
@@ -220,11 +233,11 @@ func (r *Reader) run(ctx context.Context, emit func(Call) error) error {
 				return fmt.Errorf("read import %s: %w", r.source.name, err)
 			}
 			g.order[i] = nil // what is made may go
-			if g.spoiled[one.value] {
-				r.refuseAll(r.build.refuseAll(one.rows, nil))
+			if g.spoiled[one.key] {
+				r.refuseAll(one.rows, &Refusal{Reason: reasonIncomplete, Detail: clip(one.key), Err: errors.New("another row of its group can't be read, and without it the call would be wrong")})
 				continue
 			}
-			if err := r.make(one.call, one.rows, emit); err != nil {
+			if err := r.make(ctx, one.rows, emit); err != nil {
 				return err
 			}
 		}
@@ -233,4 +246,14 @@ func (r *Reader) run(ctx context.Context, emit func(Call) error) error {
 		return fmt.Errorf("resume %s: it has %d calls and the checkpoint is after %d: the file %w", r.source.name, r.calls.Load(), r.resume.Calls, ErrChanged)
 	}
 	return nil
+}
+
+// spoil notes that the group of a row that can't be read lacks it, as far as its key can be seen.
+func (r *Reader) spoil(ctx context.Context, g *groups, broken row) {
+	if broken.cells == nil && broken.text == "" {
+		return
+	}
+	if key, held, _ := r.key(ctx, broken); held {
+		g.spoiled[key] = true
+	}
 }

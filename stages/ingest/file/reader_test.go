@@ -15,30 +15,43 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
+
+	"attune/stages/ingest/mapping"
 )
 
 const ordersMapping = `
 name: orders
-group_by: order
+reads: csv
+group: .order
+refuse: {reason: mixed_customers, when: '[.[].customer] | unique | length > 1'}
+id: .[0].order
 calls:
-  - type: track
-    event: Order Completed
-    user: customer
-    time: at
-    properties: {total: {sum: quantity * price}}
-    items: {name: products, fields: {sku: sku, price: {column: price, type: money}}}
+  - event: Order Completed
+    user: .[0].customer
+    time: '[.[].at] | min'
+    properties: {total: '[.[] | [.quantity, .price]] | sum', products: '[.[] | {sku, price: ([.price] | sum)}]'}
 `
 
 const rowsMapping = `
 name: rows
-require: [customer]
+reads: [json, csv]
+refuse: {reason: no_customer, when: .customer == null}
 calls:
-  - {type: track, event: Row, user: customer, time: at, properties: {price: {column: price, type: money}, sku: sku}}
+  - {event: Row, user: .customer, time: .at, properties: {price: '[.price] | sum', sku: .sku}}
 `
 
-func mappingOf(t testing.TB, text string) *Mapping {
+func mappingOf(t testing.TB, text string) *mapping.Mapping {
 	t.Helper()
-	m, err := ParseMapping("m.yaml", []byte(text))
+	m, err := mapping.Parse("m.yaml", []byte(text), mapping.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func mappingIn(t testing.TB, path string) *mapping.Mapping {
+	t.Helper()
+	m, err := mapping.Open(path, os.ReadFile, mapping.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +174,7 @@ func openFor(rt *rapid.T, path string, o Options) *Reader {
 
 // The order of rows may change which call comes first, never what a call says but for the order of its items.
 func TestGroupsDontNeedNeighbours(t *testing.T) {
-	m := mappingOf(t, strings.Split(ordersMapping, "    items:")[0])
+	m := mappingOf(t, strings.Replace(ordersMapping, "'[.[] | {sku, price: ([.price] | sum)}]'", "null", 1))
 	rapid.Check(t, func(rt *rapid.T) {
 		lines := strings.SplitAfter(string(orders(rt)), "\n")
 		lines = slices.DeleteFunc(lines, func(s string) bool { return s == "" })
@@ -221,14 +234,14 @@ func TestResumeIsRefused(t *testing.T) {
 	changed := write(t, "orders.csv", []byte(strings.Replace(threeOrders, "0.10", "0.90", 1)))
 	for _, c := range []struct {
 		name, path string
-		mapping    *Mapping
+		mapping    *mapping.Mapping
 		from       Checkpoint
 		want       string
 		is         error
 	}{
 		{"another file", changed, m, point, "orders.csv: the file changed since the checkpoint", ErrChanged},
 		{"a longer file", write(t, "orders.csv", bytes.Repeat([]byte(threeOrders+"#"), 900)), m, longStart, "orders.csv: the file changed since the checkpoint", ErrChanged},
-		{"another mapping", path, other, point, "the mapping m.yaml changed since the checkpoint", ErrChanged},
+		{"another mapping", path, other, point, "the mapping orders, or its options, changed since the checkpoint", ErrChanged},
 		{"fewer calls", path, m, ahead, "it has 3 calls and the checkpoint is after 4", ErrChanged},
 		{"other calls before it", path, m, forged, "the calls before the checkpoint are others now", ErrChanged},
 		{"standard input", "-", m, point, "can't be resumed", ErrNoResume},
@@ -301,12 +314,12 @@ func TestEncodings(t *testing.T) {
 	latin1 := []byte("customer,at,price,sku\n\xe91,2024-01-01T00:00:00Z,1,G\xe4nsef\xfc\xdfchen \x84x\x93 \x96 5 \x80\n")
 	want, _ := importAll(t, "-", Options{Mapping: mappingOf(t, rowsMapping), Stdin: strings.NewReader(utf8)})
 	// The id is a hash of the text, so equal text is equal to the byte.
-	got, _ := importAll(t, "-", Options{Mapping: mappingOf(t, rowsMapping+"encoding: latin1\n"), Stdin: bytes.NewReader(latin1)})
+	got, _ := importAll(t, "-", Options{Mapping: mappingOf(t, rowsMapping), Latin1: true, Stdin: bytes.NewReader(latin1)})
 	if want.calls == "" || !strings.Contains(want.calls, "5 €") || got != want {
 		t.Errorf("latin1:\n%+v\nutf-8:\n%+v", got, want)
 	}
 	refused, _ := importAll(t, "-", Options{Mapping: mappingOf(t, rowsMapping), Stdin: bytes.NewReader(latin1)})
-	if refused.calls != "" || refused.refused != "standard input:2: invalid_utf8: not UTF-8: if the file is Latin-1, say encoding: latin1 in the mapping\n" {
+	if refused.calls != "" || refused.refused != "standard input:2: invalid_utf8: not UTF-8: if the file is Latin-1, say --encoding latin1\n" {
 		t.Errorf("latin1 read as UTF-8: %+v", refused)
 	}
 }
@@ -322,12 +335,12 @@ func TestBounds(t *testing.T) {
 		failure string
 		refused string
 	}{
-		{"rows of groups", Options{Mapping: m, MaxGroupedRows: 2}, threeOrders, "standard input:4: group_by holds at most 2 rows", ""},
-		{"bytes of groups", Options{Mapping: m, MaxGroupedBytes: 300}, threeOrders, "group_by holds at most", ""},
+		{"rows of groups", Options{Mapping: m, MaxGroupedRows: 2}, threeOrders, "standard input:4: group holds at most 2 rows", ""},
+		{"bytes of groups", Options{Mapping: m, MaxGroupedBytes: 300}, threeOrders, "group holds at most", ""},
 		{"record", Options{Mapping: rows, MaxRecord: 100}, threeOrders + long + threeOrders[38:], "", "standard input:5: too_long"},
-		{"jsonl record", Options{Mapping: mappingOf(t, rowsMapping+"format: jsonl\n"), MaxRecord: 100},
+		{"jsonl record", Options{Mapping: rows, MaxRecord: 100},
 			`{"customer":"` + strings.Repeat("x", 90000) + "\"}\n" + `{"customer":"a","at":"x"}`, "", "standard input:1: too_long"},
-		{"payload", Options{Mapping: m, MaxPayload: 300}, threeOrders + long, "", "too_large"},
+		{"payload", Options{Mapping: m, MaxPayload: 300}, threeOrders + long, "", "payload_too_large"},
 		{"quote that never closes", Options{Mapping: rows, MaxRecord: 100}, threeOrders + "4,d,\"2024\n" + strings.Repeat("5,e,2024-01-01T00:00:00Z,z,1,1\n", 9),
 			"", "standard input:5: malformed: a quote opens"},
 	} {
@@ -415,20 +428,45 @@ func TestMoneyIsExact(t *testing.T) {
 	var p struct {
 		Properties struct{ Total json.RawMessage }
 	}
-	if len(calls) != 1 || json.Unmarshal(calls[0].Raw.Payload, &p) != nil || string(p.Properties.Total) != "15.30" {
+	if len(calls) != 1 || json.Unmarshal(calls[0].Raw.Payload, &p) != nil || string(p.Properties.Total) != "15.3" {
 		t.Errorf("%d calls, total %s", len(calls), p.Properties.Total)
 	}
-	for in, want := range map[string]string{"15.3": "15.30", "0.001": "0.001", "12.34567": "", "1e2": "100.00", "-0.5": "-0.50",
-		"1e999999999": "", "900000000000000": "", "12.5000000": "12.50", "1.23450": "1.2345", "NaN": "", "": ""} {
-		n, ok := parseDecimal(in)
-		var got []byte
-		if ok {
-			if b, err := appendNumber(nil, n, moneyType, -1); err == nil {
-				got = b
-			}
-		}
-		if string(got) != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
+}
+
+// A row that several calls are made of counts once; one that the mapping ignores is neither in a call nor refused.
+func TestRowsOfSeveralCallsAndOfNone(t *testing.T) {
+	m := mappingOf(t, `
+name: two
+reads: csv
+ignore: .test != null
+calls:
+  - {event: Signed Up, user: .id, time: .at}
+  - {type: identify, user: .id, traits: {plan: .plan}}
+`)
+	r, err := Open("-", Options{Mapping: m, Stdin: strings.NewReader("id,at,plan,test\n1,2024-01-01,gold,\n2,2024-01-01,,yes\n3,,gold,\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls, err := collect(t, r)
+	if err != nil || len(calls) != 2 || calls[0].Event != "Signed Up" || calls[1].Event != "identify" || calls[0].ID == calls[1].ID {
+		t.Errorf("%v: %+v", err, calls)
+	}
+	const want = `standard input: 3 rows: 1 in 2 calls, 1 refused
+            1  rows were ignored, as the mapping says
+            1  Signed Up
+            1  identify
+            1  refused: no_time (line 4)
+               it says nothing of when it happened, and would count as happening now: give the call a time
+`
+	if got := r.Report().String(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestTheMappingMustReadTheFormat(t *testing.T) {
+	for input, text := range map[string]string{"a,b\n1,2\n": "name: x\ncalls: [{type: identify, user: .a}]\n", `{"a": 1}`: ordersMapping} {
+		if _, err := Open("-", Options{Mapping: mappingOf(t, text), Stdin: strings.NewReader(input)}); err == nil || !strings.Contains(err.Error(), "reads: ") {
+			t.Errorf("%q: %v", input, err)
 		}
 	}
 }

@@ -12,18 +12,14 @@ import (
 type Refusal struct {
 	File   string
 	Line   int    // from 1, where the row begins
-	Reason string // one word, by which they are counted: missing_CustomerID, bad_money, malformed, …
-	Column string // the column at fault; "" when it is the row
-	Value  string // what stood there, cut short. It may be personal: show it, don't log it
+	Reason string // one word, by which they are counted: malformed, mapping_failed, a reason of the mapping's own, …
+	Detail string // with values of the row, which may be personal: show it, don't log it. May be empty
 	Err    error  // in words; never nil
 }
 
 func (r *Refusal) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s:%d: %s", r.File, r.Line, r.Reason)
-	if r.Column != "" && !strings.HasSuffix(r.Reason, "_"+r.Column) {
-		fmt.Fprintf(&b, " in %s", r.Column)
-	}
 	if r.Err != nil {
 		fmt.Fprintf(&b, ": %v", r.Err)
 	}
@@ -32,11 +28,12 @@ func (r *Refusal) Error() string {
 
 func (r *Refusal) Unwrap() error { return r.Err }
 
-// Report counts what became of a file. Rows = CallRows + Refused, once the sequence has ended.
+// Report counts what became of a file. Rows = CallRows + Ignored + Refused, once the sequence has ended.
 type Report struct {
 	File     string
 	Rows     int64 // blank lines and the header don't count
 	CallRows int64 // rows that are in calls
+	Ignored  int64 // rows that the mapping ignores by declaration
 	Calls    int64 // calls made, skipped ones included
 	Skipped  int64 // calls that a resumed import had already behind it
 	Events   []EventCount
@@ -55,6 +52,7 @@ type ReasonCount struct {
 	Reason string
 	Rows   int64
 	Lines  []int
+	Why    string // of the first, in words; empty where the mapping declares the reason
 }
 
 // exampleLines is how many lines a reason names; countedEvents bounds a list that data could blow up.
@@ -69,6 +67,9 @@ func (r *Report) refuse(no Refusal) {
 	if i < 0 {
 		i = len(r.Reasons)
 		r.Reasons = append(r.Reasons, ReasonCount{Reason: no.Reason})
+		if !no.declared() {
+			r.Reasons[i].Why = no.Err.Error()
+		}
 	}
 	c := &r.Reasons[i]
 	c.Rows++
@@ -77,9 +78,8 @@ func (r *Report) refuse(no Refusal) {
 	}
 }
 
-func (r *Report) call(event string, rows int) {
+func (r *Report) call(event string) {
 	r.Calls++
-	r.CallRows += int64(rows)
 	i := slices.IndexFunc(r.Events, func(c EventCount) bool { return c.Event == event })
 	if i < 0 {
 		if len(r.Events) == countedEvents {
@@ -114,6 +114,9 @@ func (r Report) String() string {
 	if r.Skipped > 0 {
 		fmt.Fprintf(&b, "  %11s  calls were imported before and skipped\n", thousands(r.Skipped))
 	}
+	if r.Ignored > 0 {
+		fmt.Fprintf(&b, "  %11s  rows were ignored, as the mapping says\n", thousands(r.Ignored))
+	}
 	for _, e := range r.Events {
 		fmt.Fprintf(&b, "  %11s  %s\n", thousands(e.Calls), e.Event)
 	}
@@ -130,6 +133,9 @@ func (r Report) String() string {
 			more = ", …"
 		}
 		fmt.Fprintf(&b, "  %11s  refused: %s (%s %s%s)\n", thousands(c.Rows), c.Reason, word, strings.Join(lines, ", "), more)
+		if c.Why != "" {
+			fmt.Fprintf(&b, "               %s\n", c.Why)
+		}
 	}
 	return b.String()
 }

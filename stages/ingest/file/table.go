@@ -1,38 +1,39 @@
 package file
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+
+	"attune/stages/ingest/mapping"
+)
+
+// Format is how a file's rows are written.
+type Format string
+
+const (
+	CSV   Format = "csv"
+	JSONL Format = "jsonl"
 )
 
 // row is one record of the file.
 type row struct {
-	line   int            // the physical line where it begins
-	cells  []string       // CSV
-	object map[string]any // JSONL
-	size   int            // bytes that it holds in memory, roughly
+	line  int      // the physical line where it begins
+	cells []string // CSV
+	text  string   // JSONL
+	size  int      // bytes that it holds in memory, roughly
 }
 
-// cell is what a row holds in one column.
-type cell struct {
-	text      string
-	json      any // JSONL: the value itself
-	composite bool
-	missing   bool
-}
-
-// table reads rows and finds columns in them.
+// table reads rows.
 type table struct {
-	lines   *lines
-	format  Format
-	header  []string
-	index   map[string]int
-	missing map[string][]string
-	csv     csvRecord
+	lines  *lines
+	format Format
+	header []string
+	csv    csvRecord
 }
 
 // fault is a record that can't be read. What could be made of it comes along, so that its group is known.
@@ -43,11 +44,15 @@ type fault struct {
 	row    row
 }
 
-func newTable(l *lines, m *Mapping, format Format) (*table, error) {
-	t := &table{lines: l, format: format, missing: m.missing}
-	t.csv.delimiter = m.delimiter
+func newTable(l *lines, format Format, delimiter byte) (*table, error) {
+	t := &table{lines: l, format: format}
 	if format == JSONL {
 		return t, nil
+	}
+	if t.csv.delimiter = delimiter; delimiter == 0 {
+		if err := t.guess(); err != nil {
+			return nil, err
+		}
 	}
 	header, bad, err := t.csvRow()
 	switch {
@@ -58,12 +63,37 @@ func newTable(l *lines, m *Mapping, format Format) (*table, error) {
 	case bad != nil:
 		return nil, fmt.Errorf("%s:%d: the header row can't be read (%s): %w", l.from.name, bad.line, bad.reason, bad.err)
 	}
-	t.header, t.index = header.cells, make(map[string]int, len(header.cells))
+	t.header = header.cells
+	seen := map[string]bool{}
 	for i, name := range t.header {
-		t.header[i] = strings.TrimSpace(name)
-		t.index[t.header[i]] = i
+		name = strings.TrimSpace(name)
+		if seen[name] && name != "" {
+			return nil, fmt.Errorf("read import %s:%d: two columns are called %q: rename one of them", l.from.name, header.line, clip(name))
+		}
+		t.header[i], seen[name] = name, true
 	}
-	return t, m.check(t.header)
+	return t, nil
+}
+
+// guess takes whatever of comma, semicolon, tab and bar separates the most names of the header row.
+func (t *table) guess() error {
+	first, err := t.lines.next()
+	for err == nil && strings.TrimSpace(first.text) == "" && !first.tooLong {
+		first, err = t.lines.next()
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	t.csv.delimiter = ','
+	for _, c := range []byte(";\t|") {
+		if strings.Count(first.text, string(c)) > strings.Count(first.text, string(t.csv.delimiter)) {
+			t.csv.delimiter = c
+		}
+	}
+	if err == nil {
+		t.lines.giveBack([]line{first})
+	}
+	return nil
 }
 
 // next gives a row, or the fault of a record that is none, or io.EOF, or an error that ends it all.
@@ -87,24 +117,12 @@ func (t *table) jsonRow() (row, *fault, error) {
 		if strings.TrimSpace(l.text) == "" && !l.tooLong {
 			continue
 		}
-		r := row{line: l.number, size: 4 * len(l.text)}
-		if l.tooLong {
-			return r, &fault{l.number, "too_long", fmt.Errorf("longer than %d bytes", t.lines.max), row{}}, nil
-		}
-		if strings.TrimLeft(l.text, " \t")[0] != '{' {
-			return r, &fault{l.number, "malformed", errors.New("not a JSON object"), row{}}, nil
-		}
-		decoder := json.NewDecoder(strings.NewReader(l.text))
-		decoder.UseNumber()
-		err = decoder.Decode(&r.object)
-		if err == nil {
-			if _, more := decoder.Token(); more != io.EOF {
-				err = errors.New("something follows the object: one object per line")
-			}
-		}
+		r := row{line: l.number, text: l.text, size: len(l.text) + 64}
 		switch {
-		case err != nil:
-			return r, &fault{l.number, "malformed", fmt.Errorf("not a JSON object: %w", err), row{}}, nil
+		case l.tooLong:
+			return r, &fault{l.number, "too_long", fmt.Errorf("longer than %d bytes", t.lines.max), row{}}, nil
+		case strings.TrimLeft(l.text, " \t")[0] != '{':
+			return r, &fault{l.number, "malformed", errors.New("not a JSON object"), row{}}, nil
 		case l.invalid:
 			return r, &fault{l.number, "invalid_utf8", errEncoding, r}, nil
 		}
@@ -112,67 +130,45 @@ func (t *table) jsonRow() (row, *fault, error) {
 	}
 }
 
-var errEncoding = errors.New("not UTF-8: if the file is Latin-1, say encoding: latin1 in the mapping")
+var errEncoding = errors.New("not UTF-8: if the file is Latin-1, say --encoding latin1")
 
-// cell finds a column in a row.
-func (t *table) cell(r row, c column) cell {
-	var out cell
-	if t.format == CSV {
-		i, ok := t.index[c.name]
-		if !ok || i >= len(r.cells) {
-			return cell{missing: true}
-		}
-		out.text = r.cells[i]
-	} else {
-		out.json = lookUp(r.object, c)
-		switch v := out.json.(type) {
-		case nil:
-		case string:
-			out.text = v
-		case json.Number:
-			out.text = v.String()
-		case bool:
-			out.text = fmt.Sprint(v)
-		default:
-			out.composite = true
-			return out
-		}
-	}
-	text := strings.TrimSpace(out.text)
-	if out.missing = text == ""; !out.missing {
-		for _, spelling := range t.missing[c.name] {
-			out.missing = out.missing || text == spelling
-		}
-	}
-	return out
-}
-
-func lookUp(object map[string]any, c column) any {
-	if v, ok := object[c.name]; ok {
-		return v
-	}
-	var v any = object
-	for _, key := range c.path {
-		o, ok := v.(map[string]any)
-		if !ok {
-			return nil
-		}
-		v = o[key]
-	}
-	return v
-}
-
-// content is a row's own bytes for a hash, whatever its quoting, spacing or order of keys.
-func (t *table) content(r row) []byte {
+// value is what a mapping sees of a row: of CSV an object of the cells that aren't empty, by the names in the header.
+func (t *table) value(r row) (mapping.Row, error) {
+	out := mapping.Row{Size: r.size}
 	if t.format == JSONL {
-		return appendJSON(nil, r.object)
+		sum := sha256.Sum256([]byte(r.text))
+		out.ID = hex.EncodeToString(sum[:16])
+		v, p := mapping.JSON([]byte(r.text))
+		if p != nil {
+			return out, p
+		}
+		out.Value = v
+		return out, nil
 	}
-	var b []byte
-	for i, s := range r.cells {
-		b = binary.AppendUvarint(b, uint64(len(t.header[i])))
-		b = append(b, t.header[i]...)
-		b = binary.AppendUvarint(b, uint64(len(s)))
-		b = append(b, s...)
+	object := make(map[string]any, len(t.header))
+	hash := sha256.New()
+	var length [binary.MaxVarintLen64]byte
+	for i, name := range t.header {
+		if i >= len(r.cells) || r.cells[i] == "" || name == "" {
+			continue
+		}
+		object[name] = r.cells[i]
+		for _, s := range []string{name, r.cells[i]} {
+			hash.Write(length[:binary.PutUvarint(length[:], uint64(len(s)))])
+			_, _ = io.WriteString(hash, s) // a hash takes everything
+		}
 	}
-	return b
+	out.ID, out.Value = hex.EncodeToString(hash.Sum(nil)[:16]), object
+	return out, nil
+}
+
+// clip keeps a message readable when a value is not.
+func clip(s string) string {
+	const most = 60
+	for i := range s {
+		if i >= most {
+			return s[:i] + "…"
+		}
+	}
+	return s
 }

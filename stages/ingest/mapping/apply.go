@@ -21,6 +21,8 @@ type Call struct {
 	Kind    string // track, identify, page, screen, group, alias
 	ID      string // its messageId
 	Item    int    // which of the payload's items it is from, from 0
+	Event   string // of a track
+	Timed   bool   // it says when it happened
 	Payload []byte
 }
 
@@ -34,14 +36,15 @@ type Result struct {
 
 // run is the mapping of one payload.
 type run struct {
-	m      *Mapping
-	fuel   *fuel
-	limits Limits
-	values []any // of the variables
-	bytes  int
-	ids    map[string]int // calls by messageId, to their index in result
-	hashes map[string]int // how often an item's content was met
-	result Result
+	m       *Mapping
+	fuel    *fuel
+	limits  Limits
+	values  []any // of the variables
+	bytes   int
+	visited int            // items
+	ids     map[string]int // calls by messageId, to their index in result
+	hashes  map[string]int // how often an item's content was met
+	result  Result
 }
 
 // Map turns a payload into calls. The same request gives the same calls. It ends after a number of steps that grows with
@@ -51,42 +54,69 @@ func (m *Mapping) Map(ctx context.Context, r Request, limits Limits) Result {
 	if p != nil {
 		return Result{Problems: []*Problem{p}}
 	}
+	a := m.newRun(ctx, payload, size, r, limits)
+	if m.group == nil {
+		return a.done(a.items(payload, a.visit))
+	}
+	parts, p := a.parts(payload)
+	for _, g := range grouped(parts) {
+		if p == nil {
+			p = a.visit(g)
+		}
+	}
+	return a.done(p)
+}
+
+func (m *Mapping) newRun(ctx context.Context, payload any, size int, r Request, limits Limits) *run {
 	a := &run{m: m, fuel: newFuel(ctx, size), limits: limits, ids: map[string]int{}, hashes: map[string]int{}}
 	a.values = append(make([]any, 0, 5+len(m.variables)), payload, joined(r.Headers), joined(r.Query), r.ID)
-	n := 0
-	visit := func(item any) *Problem {
-		if n >= limits.Items {
-			return unreadable(ReasonTooMany, fmt.Sprintf("the payload has more than %d items", limits.Items), "send it in parts")
-		}
-		p := a.item(item, n)
-		n++
-		switch {
-		case p == nil:
-			return nil
-		case p.Item < 0:
-			p.Item = n - 1
-			if p.Reason == ReasonTooSlow || p.Reason == ReasonTooLarge && a.bytes > limits.AllBytes {
-				p.Item = -1
-				return p
-			}
-		}
-		a.result.Problems = append(a.result.Problems, p)
-		if len(a.result.Problems) > maxProblems {
-			return unreadable(ReasonFailed, fmt.Sprintf("more than %d of the payload's items can't be used", maxProblems), "")
-		}
+	return a
+}
+
+// items gives each of the payload's items.
+func (a *run) items(payload any, visit func(item any) *Problem) *Problem {
+	if a.m.each == nil {
+		return visit(payload)
+	}
+	return a.m.each.each(a.fuel, payload, a.values, visit)
+}
+
+// visit makes the calls of the next item. A problem ends it all; what is wrong with the item alone is noted.
+func (a *run) visit(item any) *Problem {
+	if a.visited >= a.limits.Items {
+		return unreadable(ReasonTooMany, fmt.Sprintf("the payload has more than %d items", a.limits.Items), "send it in parts")
+	}
+	p := a.item(item, a.visited)
+	a.visited++
+	return a.note(p, a.visited-1)
+}
+
+// note keeps what is wrong with one item, unless it is wrong with the payload.
+func (a *run) note(p *Problem, item int) *Problem {
+	switch {
+	case p == nil:
 		return nil
+	case p.Item < 0:
+		if p.Reason == ReasonTooSlow || p.Reason == ReasonTooLarge && a.bytes > a.limits.AllBytes {
+			return p
+		}
+		p.Item = item
 	}
-	if m.each != nil {
-		p = m.each.each(a.fuel, payload, a.values, visit)
-	} else {
-		p = visit(payload)
+	a.result.Problems = append(a.result.Problems, p)
+	if len(a.result.Problems) > maxProblems {
+		return unreadable(ReasonFailed, fmt.Sprintf("more than %d of the payload's items can't be used", maxProblems), "")
 	}
+	return nil
+}
+
+// done is the result, with what ended it first.
+func (a *run) done(p *Problem) Result {
 	if p != nil {
 		a.result.Problems = append([]*Problem{p}, a.result.Problems...)
 	}
 	for _, p := range a.result.Problems {
 		if p.Field != "" {
-			p.File = m.file
+			p.File = a.m.file
 		}
 	}
 	return a.result

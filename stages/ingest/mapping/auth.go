@@ -45,8 +45,7 @@ const defaultTolerance = 5 * time.Minute
 func (d *decoder) authentication(m *Mapping, o *object) {
 	p, ok := o.take("authenticate")
 	if !ok {
-		d.fail(o.at, "authenticate", "is missing", "authenticate: {token: {header: Authorization, prefix: \"Bearer \"}}, or {hmac: {header: …}}")
-		return
+		return // files need none
 	}
 	a, ok := d.object(p.value, "authenticate")
 	if !ok {
@@ -128,6 +127,9 @@ func (s Secret) bytes() []byte {
 	}
 	return []byte(s)
 }
+
+// None says that the mapping knows no way to authenticate: it maps files only.
+func (a Authentication) None() bool { return a.hmac == nil && a.token == nil }
 
 // NeedsBody says whether Check looks at the body: else a stranger is refused before it is read.
 func (a Authentication) NeedsBody() bool { return a.hmac != nil }

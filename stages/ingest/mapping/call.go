@@ -24,7 +24,7 @@ func (a *run) call(c *call, id string, item any, values []any) (Call, *Problem) 
 	}
 	id = cmp.Or(a.m.ids, a.m.name) + ":" + id
 	e.member(",", "messageId", id, 1)
-	said := map[string]bool{}
+	said, happened := map[string]bool{}, ""
 	for _, f := range []struct {
 		name string
 		from *expression
@@ -41,11 +41,15 @@ func (a *run) call(c *call, id string, item any, values []any) (Call, *Problem) 
 		if text != "" {
 			e.member(",", f.name, text, 1)
 			said[f.name] = true
+			if f.from == c.event {
+				happened = text
+			}
 		}
 	}
 	if p := c.complete(said); p != nil {
 		return Call{}, p
 	}
+	timed := false
 	for _, f := range []struct {
 		name string
 		from *expression
@@ -67,6 +71,7 @@ func (a *run) call(c *call, id string, item any, values []any) (Call, *Problem) 
 			return Call{}, p
 		}
 		e.member(",", f.name, t.Format(time.RFC3339Nano), 1)
+		timed = timed || f.from == c.time
 	}
 	for _, f := range []struct {
 		name string
@@ -90,7 +95,7 @@ func (a *run) call(c *call, id string, item any, values []any) (Call, *Problem) 
 	case e.left < 0:
 		return Call{}, &Problem{Reason: ReasonTooLarge, Item: -1, Line: c.at.line, Field: c.field, What: fmt.Sprintf("the call is larger than %d bytes", a.limits.CallBytes), Hint: "take over less of the payload, or raise ingest.max_event_bytes"}
 	}
-	return Call{Kind: c.kind, ID: id, Payload: e.out}, nil
+	return Call{Kind: c.kind, ID: id, Event: happened, Timed: timed, Payload: e.out}, nil
 }
 
 // complete tells what a call of its kind lacks.

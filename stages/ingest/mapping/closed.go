@@ -27,7 +27,7 @@ func functions() []string {
 		"test", "match", "capture", "scan", "sub", "gsub", "floor", "ceil", "round", "fabs", "abs", "IN",
 		"strptime", "strftime", "mktime", "gmtime", "todate", "fromdate", "fromdateiso8601", "todateiso8601", "dateadd", "datesub",
 		// ours
-		"email", "phone", "country", "locale", "currency", "amount", "from_minor", "text", "folded",
+		"email", "phone", "country", "locale", "currency", "amount", "from_minor", "sum", "text", "folded",
 	}
 }
 

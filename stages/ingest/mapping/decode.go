@@ -74,7 +74,7 @@ func (d *decoder) parse(data []byte) ast.Node {
 		body = doc.Body
 	}
 	if body == nil {
-		d.fail(place{}, "", "the mapping is empty", "it needs at least name, authenticate and calls")
+		d.fail(place{}, "", "the mapping is empty", "it needs at least name and calls")
 	}
 	return body
 }

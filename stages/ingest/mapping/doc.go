@@ -1,10 +1,10 @@
 // Package mapping turns payloads of any format into calls in Segment's shape, by a mapping: a small YAML file with jq
 // expressions. The formats that come with Attune (cloudevents, contacts, ga4, shopify, webhook) are such files too;
-// `attune mapping show NAME` prints one, to be copied and changed.
+// `attune mapping show NAME` prints one, to be copied and changed. Entrances and `attune import` use the same language.
 //
 // # Where it runs
 //
-// At an entrance of ingest, before RAW. Mapping there knows the customer before the record is written, so each call
+// At an entrance of ingest, before RAW; package file has what is different for rows of a file. Mapping there knows the customer before the record is written, so each call
 // gets the key that keeps that customer's calls in order; one payload may become calls of many customers; and each
 // call is a record of RAW of its own, so that "each record of EVENTS names its source (q, RAW sequence, index)" holds
 // with nothing added to normalize. The answer is given once every call is stored. What a mapping can't use is parked
@@ -20,7 +20,8 @@
 //	reads: [json, csv]              # json is the default; CSV has a header row and comes as text/csv
 //	headers: [X-Topic]              # what expressions may see of the request: $headers["x-topic"]
 //	query: [shop]                   # and of its query: $query.shop
-//	authenticate:                   # how a request shows that it knows the entrance's secret
+//	timezone: Europe/Berlin         # of times without one; default UTC. The entrance's own comes first
+//	authenticate:                   # how a request shows that it knows the entrance's secret; files need none
 //	  hmac: {header: X-Signature, algorithm: sha256, encoding: hex}
 //	each: .orders[]                 # the payload's items; default: the payload is the one item
 //	let:                            # names for all below, in this order
@@ -43,13 +44,25 @@
 //	    user: $customer.id
 //	    traits: {email: '$customer.email | email', country: '$customer.country | country'}
 //
+// With group, items of one key become one item, an array of them in their order: what several lines of a file or a
+// payload say together. All that follows (let, refuse, ignore, id, calls) sees the array.
+//
+//	each: .lines[]
+//	group: .invoice
+//	calls:
+//	  - event: Order Completed
+//	    user: .[0].customer
+//	    time: '[.[].at] | min'
+//	    properties: {revenue: '[.[] | [.quantity, .price]] | sum', products: '[.[] | {product_id: .sku, price}]'}
+//
 // A call has a type (track, the default, identify, page, screen, group, alias); event, of a track; name, of a page or
 // screen; user, anonymous, or both; group or previous, where its type wants them; time and sent_at; id; and properties,
 // traits and context, each a map of fields or one expression that gives an object. Null fields are left out.
 //
 // time reads RFC 3339, the same without zone (then in the entrance's timezone), and Unix seconds, milliseconds,
 // microseconds and nanoseconds; anything else by strptime("%d.%m.%Y") | mktime. Where sent_at is given too, Segment's rule
-// corrects the sender's clock: accepted - (sent_at - time). Numbers stay as they are written: 19.90 stays 19.90.
+// corrects the sender's clock: accepted - (sent_at - time). Numbers stay as they are written: 19.90 stays 19.90; arithmetic
+// on them is in binary, sum's in decimals.
 //
 // # Repeats
 //
@@ -89,6 +102,7 @@
 //	currency          ISO 4217 in capitals
 //	from_minor(c)     an amount of minor units: 1999 | from_minor("EUR") is "19.99", from_minor("JPY") "1999"
 //	amount(c)         an amount rounded to the currency's decimals
+//	sum               of an array of numbers or numeric text, exact: [0.1, "0.2"] is 0.3. [2, 1.5] in it counts as their product
 //	text              a number as text, which ids want; null stays null, where tostring makes "null" of it
 //	folded            a name, or an object's names, without case, space, _, - and dots: "First Name" is "firstname"
 //

@@ -148,7 +148,9 @@ func (e *expression) failed(f *fuel, err error) *Problem {
 		return p
 	}
 	p := e.wrong(withoutValues(err.Error()), "")
-	p.Detail = err.Error()
+	if said := err.Error(); said != p.What {
+		p.Detail = said
+	}
 	return p
 }
 

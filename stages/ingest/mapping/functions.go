@@ -9,6 +9,7 @@ import (
 	"github.com/itchyny/gojq"
 
 	"attune/pipeline/normal"
+	"attune/pipeline/spelling"
 )
 
 // own are the functions that a mapping has beyond jq's. What has no normal form stays as it is; null stays null.
@@ -79,7 +80,7 @@ func own(forms *normal.Forms) []gojq.CompilerOption {
 			}
 			return v
 		}),
-		money("amount", normal.Amount), money("from_minor", normal.FromMinor),
+		money("amount", normal.Amount), money("from_minor", normal.FromMinor), gojq.WithFunction("sum", 0, 0, sum),
 		gojq.WithFunction("_short", 0, 0, short),
 		gojq.WithFunction("_minus", 2, 2, func(_ any, args []any) any { return minus(args[0], args[1]) }),
 		gojq.WithFunction("_times", 2, 2, func(_ any, args []any) any { return times(args[0], args[1]) }),
@@ -110,42 +111,11 @@ func plain(v any) (string, bool) {
 
 // nearest hints at the known word that was probably meant.
 func nearest(word string, known []string) string {
-	best, distance := "", 3
-	for _, k := range known {
-		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance && d < max(len(k), 2) {
-			best, distance = k, d
-		}
-	}
-	if best != "" {
+	if best := spelling.Nearest(word, known); best != "" {
 		return fmt.Sprintf("did you mean %q?", best)
 	}
 	if len(known) > 20 {
 		return "the documentation of mappings lists what can be used"
 	}
 	return "there are " + strings.Join(known, ", ")
-}
-
-// editDistance is Levenshtein's.
-func editDistance(a, b string) int {
-	if len(a) > 64 || len(b) > 64 {
-		return 64
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			above := row[j+1]
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			row[j+1] = min(above+1, row[j]+1, diagonal+cost)
-			diagonal = above
-		}
-	}
-	return row[len(b)]
 }

@@ -1,6 +1,9 @@
 package mapping
 
 import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"regexp"
@@ -23,6 +26,7 @@ type Mapping struct {
 	query        []string
 	authenticate Authentication
 	each         *expression // nil: the payload is the item
+	group        *expression // nil: each item by itself
 	variables    []variable
 	ignore       *expression
 	refuse       []refusal
@@ -30,6 +34,7 @@ type Mapping struct {
 	calls        []*call
 	zone         *time.Location
 	ids          string // what messageIds begin with; empty: name
+	hash         string
 }
 
 // variable is one line of let.
@@ -65,14 +70,22 @@ type fields struct {
 // Options are what an entrance adds to a mapping.
 type Options struct {
 	Country string         // of phone numbers without country code, in any spelling; empty: none
-	Zone    *time.Location // of times without one; nil: UTC
+	Zone    *time.Location // of times without one; nil: the mapping's own, or UTC
 	IDs     string         // what messageIds begin with, so that two producers' don't meet; empty: the mapping's name
 }
 
 // Name is the mapping's own name, with which every messageId begins.
 func (m *Mapping) Name() string { return m.name }
 
-// Authentication says how a request proves where it comes from.
+// Hash is the SHA-256 of the mapping's text and options: what the same payload becomes does not change while it stays.
+func (m *Mapping) Hash() string { return m.hash }
+
+// Reads tells whether it takes payloads of a format: json or csv.
+func (m *Mapping) Reads(format string) bool {
+	return format == "csv" && m.csv || format == "json" && !m.csvOnly
+}
+
+// Authentication says how a request proves where it comes from; without one, nobody can.
 func (m *Mapping) Authentication() Authentication { return m.authenticate }
 
 // maxBytes bounds a mapping's file: somebody who gives a payload for the mapping gets a clear answer.
@@ -113,6 +126,8 @@ func Parse(file string, data []byte, options Options) (*Mapping, error) {
 		return nil, join(d.fails)
 	}
 	m := &Mapping{file: file, zone: options.Zone, ids: options.IDs}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%s", options.Country, options.Zone, options.IDs, data))
+	m.hash = hex.EncodeToString(sum[:])
 	if o, ok := d.object(body, ""); ok {
 		d.mapping(m, o)
 	}
@@ -138,9 +153,17 @@ func (d *decoder) mapping(m *Mapping, o *object) {
 	m.headers = o.names("headers", headerPattern, "such as X-Shopify-Topic, or ce-* for all that begin so")
 	m.query = o.names("query", queryPattern, "such as measurement_id")
 	d.authentication(m, o)
+	if name, at := o.text("timezone"); name != "" {
+		zone, err := time.LoadLocation(name)
+		if err != nil || name == "Local" {
+			d.fail(at, "timezone", fmt.Sprintf("%q is no time zone", name), "want an IANA name such as Europe/Berlin")
+		}
+		m.zone = cmp.Or(m.zone, zone)
+	}
 	variables := requestVariables()
 	m.each = o.expression("each", variables)
 	variables = append(variables, indexVariable)
+	m.group = o.expression("group", variables)
 	if p, ok := o.take("let"); ok {
 		if lets, ok := d.object(p.value, "let"); ok {
 			for _, p := range lets.pairs {

@@ -3,6 +3,7 @@ package mapping
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -259,7 +260,7 @@ func FuzzMap(f *testing.F) {
 				t.Errorf("%s gives\n%s\nand then\n%s", m.Name(), written(one), written(again))
 			}
 			for _, c := range one.Calls {
-				if v, p := document(c.Payload); p != nil || v == nil {
+				if v, p := JSON(c.Payload); p != nil || v == nil {
 					t.Errorf("%s: %q is no call: %v", m.Name(), c.Payload, p)
 				}
 			}
@@ -298,6 +299,65 @@ func BenchmarkMap(b *testing.B) {
 	for b.Loop() {
 		if got := m.Map(b.Context(), r, limits()); len(got.Calls) != 2 {
 			b.Fatal(written(got))
+		}
+	}
+}
+
+// Items of one key are one item wherever they stand, and sums of decimals are exact.
+func TestGroups(t *testing.T) {
+	m, err := Parse("g.yaml", []byte(`
+name: g
+reads: [json, csv]
+timezone: Europe/London
+each: if type == "array" then .[] else . end
+group: .order
+refuse: {reason: two_customers, when: '[.[].customer] | unique | length > 1'}
+id: .[0].order
+calls:
+  - event: Order Completed
+    user: .[0].customer
+    time: '[.[].at] | min'
+    properties: {revenue: '[.[] | [.quantity, .price]] | sum', lines: length}
+`), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := mapped(t, m, `[
+		{"order": 1, "customer": "a", "at": "2026-06-01 12:00", "quantity": 3, "price": "0.10"},
+		{"order": 2, "customer": "b", "at": "2026-06-01 12:00", "quantity": "2", "price": 19.99},
+		{"customer": "nobody"},
+		{"order": "1", "customer": "a", "at": "2026-06-01 11:59", "quantity": 1, "price": 0.0001},
+		{"order": 3, "customer": "a", "at": "2026-06-01"}, {"order": 3, "customer": "b", "at": "2026-06-01"},
+		{"order": 4, "customer": "a", "at": "2026-06-01", "quantity": null, "price": 1}]`)
+	const want = `0 {"type":"track","messageId":"g:1","userId":"a","event":"Order Completed","timestamp":"2026-06-01T10:59:00Z","properties":{"lines":2,"revenue":0.3001}}
+1 {"type":"track","messageId":"g:2","userId":"b","event":"Order Completed","timestamp":"2026-06-01T11:00:00Z","properties":{"lines":1,"revenue":39.98}}
+! mapping_failed: g.yaml:6: item 2: group: it gives nothing to group by: leave such items out under each: select(…)
+! two_customers: g.yaml:7: item 2: refuse[0].when: the mapping refuses the item
+! mapping_failed: g.yaml:13: item 3: calls[0].properties.revenue: sum needs numbers, and what is null or other text is none
+`
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+func TestSum(t *testing.T) {
+	for _, c := range []struct{ items, want string }{
+		{`[]`, "null"}, {`null`, "null"}, {`[0.1, 0.2]`, "0.3"}, {`["0.10", "-0.10"]`, "0"}, {`[[2, "1.5", -1]]`, "-3"}, {`[1e2, 0.000001]`, "100.000001"},
+		{`["x"]`, ""}, {`[true]`, ""}, {`[{}]`, ""}, {`[[]]`, ""}, {`[[1,1,1,1,1]]`, ""}, {`[1e99]`, ""}, {`"1"`, ""}, {`7`, ""}, {`["NaN"]`, ""},
+	} {
+		v, p := JSON([]byte(c.items))
+		if p != nil {
+			t.Fatal(p)
+		}
+		got := sum(v, nil)
+		if err, failed := got.(error); failed {
+			if c.want != "" {
+				t.Errorf("%s: %v, want %s", c.items, err, c.want)
+			}
+			continue
+		}
+		if text, _ := json.Marshal(got); string(text) != c.want {
+			t.Errorf("%s: got %s, want %q", c.items, text, c.want)
 		}
 	}
 }

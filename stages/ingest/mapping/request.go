@@ -63,7 +63,7 @@ func (m *Mapping) payload(r Request, most int) (payload any, size int, p *Proble
 		list, size, p := rows(r.Body, most)
 		return list, size, p
 	}
-	payload, p = document(r.Body)
+	payload, p = JSON(r.Body)
 	return payload, len(r.Body), p
 }
 
@@ -78,8 +78,8 @@ func unreadable(reason, what, hint string) *Problem {
 	return &Problem{Reason: reason, Item: -1, What: what, Hint: hint}
 }
 
-// document reads JSON; numbers stay as they are written.
-func document(body []byte) (any, *Problem) {
+// JSON reads a payload as mappings see it: numbers stay as they are written, and what is empty is null.
+func JSON(body []byte) (any, *Problem) {
 	body = bytes.TrimPrefix(body, []byte("\uFEFF"))
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil, nil

@@ -7,7 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
-	"attune/stages/enrich/portable"
+	"attune/pipeline/portable"
 )
 
 func relative(got, want float64) float64 { return math.Abs(got-want) / math.Abs(want) }

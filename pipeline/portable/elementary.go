@@ -29,24 +29,26 @@ func Exp(x float64) float64 {
 	k := int64(float64(x*math.Log2E) + half)
 	f := float64(k)
 	r := x - float64(f*ln2Hi) - float64(f*ln2Lo)
+	return ExpSmall(r) * math.Float64frombits(uint64(k+1023)<<52)
+}
 
-	// Taylor's series for |r| <= ln(2)/2; the first term left out is below 3e-19.
+// ExpSmall is e^x for |x| <= ln(2)/2, by Taylor's series; the first term left out is below 3e-19.
+func ExpSmall(x float64) float64 {
 	s := 1.0 / 87178291200
-	s = 1.0/6227020800 + float64(s*r)
-	s = 1.0/479001600 + float64(s*r)
-	s = 1.0/39916800 + float64(s*r)
-	s = 1.0/3628800 + float64(s*r)
-	s = 1.0/362880 + float64(s*r)
-	s = 1.0/40320 + float64(s*r)
-	s = 1.0/5040 + float64(s*r)
-	s = 1.0/720 + float64(s*r)
-	s = 1.0/120 + float64(s*r)
-	s = 1.0/24 + float64(s*r)
-	s = 1.0/6 + float64(s*r)
-	s = 1.0/2 + float64(s*r)
-	s = 1 + float64(s*r)
-	s = 1 + float64(s*r)
-	return s * math.Float64frombits(uint64(k+1023)<<52)
+	s = 1.0/6227020800 + float64(s*x)
+	s = 1.0/479001600 + float64(s*x)
+	s = 1.0/39916800 + float64(s*x)
+	s = 1.0/3628800 + float64(s*x)
+	s = 1.0/362880 + float64(s*x)
+	s = 1.0/40320 + float64(s*x)
+	s = 1.0/5040 + float64(s*x)
+	s = 1.0/720 + float64(s*x)
+	s = 1.0/120 + float64(s*x)
+	s = 1.0/24 + float64(s*x)
+	s = 1.0/6 + float64(s*x)
+	s = 1.0/2 + float64(s*x)
+	s = 1 + float64(s*x)
+	return 1 + float64(s*x)
 }
 
 // Log is the natural logarithm of a positive, normal number.
