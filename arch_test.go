@@ -42,9 +42,9 @@ func importLaws() []law {
 			},
 		},
 		{
-			"pipeline-parts-stand-alone", "what the runner is made of must not need the runner; only the forwarder of wake-ups, a replay of what it did and the test kit build on it",
+			"pipeline-parts-stand-alone", "what the runner is made of must not need the runner; only the forwarder of wake-ups, the rollout of definitions, a replay of what it did and the test kit build on it",
 			func(from, to string) bool {
-				return to == "pipeline" && strings.HasPrefix(from, "pipeline/") && !within(from, "pipeline/wake", "pipeline/replay", "pipeline/pipetest")
+				return to == "pipeline" && strings.HasPrefix(from, "pipeline/") && !within(from, "pipeline/wake", "pipeline/rollout", "pipeline/replay", "pipeline/pipetest")
 			},
 		},
 		{
@@ -79,7 +79,7 @@ func importLaws() []law {
 				}
 				return pure(from) && within(to, "net", "os", "io/fs", "io/ioutil", "path/filepath", "syscall", "log", "database", "math/rand", "crypto/rand",
 					"github.com/nats-io", "github.com/ClickHouse", "github.com/ThreeDotsLabs", "github.com/prometheus", "golang.org/x/sys",
-					"pipeline/bus", "pipeline/state", "pipeline/topology", "pipeline/control", "pipeline/vault", "pipeline/wake", "pipeline/embedded")
+					"pipeline/bus", "pipeline/state", "pipeline/topology", "pipeline/control", "pipeline/vault", "pipeline/wake", "pipeline/rollout", "pipeline/embedded")
 			},
 		},
 	}

@@ -19,7 +19,7 @@ import (
 // templates, fields and destinations, mistakes in rules. destinations are the names in attune.yaml. The error
 // is a [Problems]. Files that have problems of their own are left out, since what they lead to says nothing new.
 func Check(ws *Workspace, destinations []string) error {
-	compiler, err := compiler()
+	compiler, err := ws.compiler()
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"attune/config/document"
+	"attune/pipeline/rollout"
 	"attune/pipeline/topology"
 	"attune/sinks/clickhouse"
 	"attune/sinks/smtp"
@@ -39,6 +40,8 @@ type Config struct {
 	NATS NATS `yaml:"nats"`
 	// Topology is how the broker's streams are laid out.
 	Topology topology.Config `yaml:"topology"`
+	// Rollout is how definitions that change reach customers who are there already.
+	Rollout rollout.Settings `yaml:"rollout"`
 	// ClickHouse is where the facts go.
 	ClickHouse clickhouse.Config `yaml:"clickhouse"`
 	// Destinations are where mail goes, by the name that campaigns use.
@@ -112,6 +115,7 @@ func Default() Config {
 		Normalize:  normalize.DefaultSettings(),
 		NATS:       NATS{SyncInterval: 2 * time.Minute},
 		Topology:   topology.DefaultConfig(),
+		Rollout:    rollout.DefaultSettings(),
 		ClickHouse: clickhouse.DefaultConfig(),
 		Audit:      DefaultAudit(),
 		Learner:    Learner{Every: 24 * time.Hour},
@@ -142,7 +146,7 @@ func (c *Config) Validate() error {
 		err  error
 	}{
 		{"ingest", c.Ingest.Validate()}, {"normalize", c.Normalize.Validate()}, {"api", c.API.Validate()}, {"nats", c.NATS.Validate()},
-		{"topology", c.Topology.Validate()},
+		{"topology", c.Topology.Validate()}, {"rollout", c.Rollout.Validate()},
 		{"clickhouse", c.ClickHouse.Validate()}, {"audit", c.Audit.Validate()}, {"learner", c.Learner.Validate()}, {"log", c.Log.Validate()},
 	} {
 		ps = append(ps, c.fromError(part.path, part.err)...)

@@ -86,14 +86,23 @@ func Empty() *Workspace {
 	return &Workspace{Enrich: enrich.DefaultConfig(), Templates: map[string]Template{}}
 }
 
-// Chain compiles the workspace to the customer chain: enrich, segment, trigger, in this order. version is that of
-// the control record that brings the definitions into force; the models score. Nothing is recommended.
-func (ws *Workspace) Chain(version uint64, models enrich.Models) (*pipeline.Chain, error) {
-	return ws.Recommending(version, models, recommend.Products{})
+// ChainOption is something that a chain has beside the definitions.
+type ChainOption func(*trigger.Stage)
+
+// Recommending gives campaigns products to recommend; without it, nothing is recommended.
+func Recommending(products recommend.Products) ChainOption {
+	return func(stage *trigger.Stage) { stage.Recommend(products) }
 }
 
-// Recommending is Chain with products to recommend. It is the one place where the chain is composed.
-func (ws *Workspace) Recommending(version uint64, models enrich.Models, products recommend.Products) (*pipeline.Chain, error) {
+// Guarding keeps segments that are too small from choosing who gets a mail; without it, none is too small.
+func Guarding(small SmallSegments) ChainOption {
+	return func(stage *trigger.Stage) { stage.Guard(small) }
+}
+
+// Chain compiles the workspace to the customer chain: enrich, segment, trigger, in this order. version is that of
+// the control record that brings the definitions into force; the models score. It is the one place where the chain is
+// composed.
+func (ws *Workspace) Chain(version uint64, models enrich.Models, options ...ChainOption) (*pipeline.Chain, error) {
 	hash := ws.object
 	if hash == "" {
 		var err error
@@ -101,7 +110,7 @@ func (ws *Workspace) Recommending(version uint64, models enrich.Models, products
 			return nil, err
 		}
 	}
-	compiler, err := compiler()
+	compiler, err := ws.compiler()
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +126,9 @@ func (ws *Workspace) Recommending(version uint64, models enrich.Models, products
 	if err != nil {
 		return nil, fmt.Errorf("workspace %q: %w", ws.Name, err)
 	}
-	triggerStage.Recommend(products)
+	for _, option := range options {
+		option(triggerStage)
+	}
 	// What rules look back at in time is recorded by the stage whose rules they are; what they ask of all time, by
 	// enrich, for all of them.
 	enrichStage, err := enrich.New(ws.Enrich, models, enrich.Asked{

@@ -10,6 +10,7 @@ import (
 	"text/tabwriter"
 
 	"attune/pipeline/rule"
+	"attune/stages/deliver/template"
 	"attune/stages/enrich"
 )
 
@@ -28,8 +29,9 @@ func (ws *Workspace) RuleBytes() (int, error) {
 	return n, nil
 }
 
-// Map writes what feeds what, a line each: the events, traits and scores that segments and campaigns ask for, and the
-// segments that other segments and campaigns ask for. The workspace must have no problems.
+// Map writes what feeds what, a line each: the events, traits and scores that segments, campaigns and the blocks of mails
+// ask for, the segments that other segments and campaigns ask for, and the templates that campaigns send. A block is a
+// line of a template that shows a field or depends on it. The workspace must have no problems.
 func (ws *Workspace) Map(w io.Writer) error {
 	feeds, err := ws.feeds()
 	if err != nil {
@@ -46,7 +48,7 @@ func (ws *Workspace) Map(w io.Writer) error {
 
 // feeds is who asks for a field ("segment loyal", "campaign cart (audience)"), by the field as rule.Reads names it.
 func (ws *Workspace) feeds() (map[string][]string, error) {
-	compiler, err := compiler()
+	compiler, err := ws.compiler()
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +93,46 @@ func (ws *Workspace) feeds() (map[string][]string, error) {
 		if c.Unless != nil {
 			note("event:", c.Unless.Event, "unless")
 		}
+		note("template:", c.Send.Template, "send")
+		if err := blocks(feeds, name+" (send.subject)", c.Send.Subject, false); err != nil {
+			return nil, err
+		}
+	}
+	for name, t := range ws.Templates {
+		for suffix, source := range map[string]string{".html": t.HTML, ".txt": t.Text} {
+			if err := blocks(feeds, "block "+name+suffix, source, true); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return feeds, nil
+}
+
+// blocks notes which fields a template shows or depends on, line by line where it is a file.
+func blocks(feeds map[string][]string, reader, source string, lines bool) error {
+	t, err := template.Parse(reader, source)
+	if err != nil {
+		return fmt.Errorf("%s: %w", reader, err)
+	}
+	for _, name := range t.Names() {
+		field, at := fieldOf(name.Path), reader
+		if lines {
+			at += fmt.Sprintf(":%d", name.Line)
+		}
+		feeds[field] = append(feeds[field], at)
+	}
+	return nil
+}
+
+// fieldOf is what a template calls by a path, as rules call it.
+func fieldOf(path []string) string {
+	if len(path) > 2 {
+		switch rest := strings.Join(path[2:], "."); path[0] + "." + path[1] {
+		case "customer.traits":
+			return "trait:" + rest
+		case "event.properties":
+			return "property:" + rest
+		}
+	}
+	return strings.Join(path[:min(len(path), 2)], ".")
 }

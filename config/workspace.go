@@ -75,7 +75,7 @@ type WorkspaceSettings struct {
 }
 
 // laterSegmentKeys and laterCampaignKeys are known and come with later versions.
-func laterSegmentKeys() []string { return []string{"min_size", "holdout"} }
+func laterSegmentKeys() []string { return []string{"holdout"} }
 
 func laterCampaignKeys() []string {
 	return []string{
@@ -318,8 +318,13 @@ func (ws *Workspace) ShortenWaits(longest time.Duration) (changed []string) {
 	return changed
 }
 
-func compiler() (*rule.Compiler, error) {
-	c, err := rule.NewCompiler()
+// compiler knows the workspace's loyalty tiers.
+func (ws *Workspace) compiler() (*rule.Compiler, error) {
+	var tiers []string
+	for _, t := range ws.Enrich.Loyalty.Tiers {
+		tiers = append(tiers, t.Name)
+	}
+	c, err := rule.NewCompiler(tiers...)
 	if err != nil {
 		return nil, fmt.Errorf("workspace: %w", err)
 	}

@@ -19,6 +19,10 @@ type Chain struct {
 	// Version and Definitions name the definitions that the stages were made from.
 	Version     uint64
 	Definitions string
+	// Switch is how they came into force.
+	Switch Switch
+	// Staged are those that are prepared to follow; nil: none.
+	Staged *Staged
 }
 
 // Result is what one record led to.
@@ -39,8 +43,11 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 		forward(p, e, position, &r)
 		return r, nil
 	}
-	if e.Type == event.Wake && p.Applied == 0 {
+	if p.Applied == 0 && (e.Type == event.Wake || e.Type == event.Prepare) {
 		return r, nil // of a profile that is gone
+	}
+	if err := c.takeOver(p, position, &r); err != nil {
+		return r, err
 	}
 	now := max(p.Now, e.Accepted)
 	if err := c.runOwed(p, now, position, &r); err != nil {
@@ -51,6 +58,10 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 	switch e.Type {
 	case event.Wake:
 		p.Armed = 0 // a handled wake-up always re-arms, stale or not
+	case event.Prepare:
+		if err := c.prepare(p, e, position); err != nil {
+			return r, err
+		}
 	case event.Merge:
 		c.leave(p, e, position, &r)
 		return r, nil
@@ -60,9 +71,7 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 		}
 	default:
 		s := c.step(p, e, position)
-		for _, stage := range c.Stages {
-			stage.Apply(s)
-		}
+		c.run(s)
 		r.take(s)
 		r.Facts.Events = append(r.Facts.Events, Enriched{
 			Event: *e, Position: position,
@@ -98,7 +107,20 @@ func (c *Chain) Due(p *profile.Profile) event.Instant {
 			earliest = due
 		}
 	}
+	if c.Staged != nil && p.Next != nil && p.Next.Version == c.Staged.Version {
+		if due := p.Next.Due(); due != 0 && (earliest == 0 || due < earliest) {
+			earliest = due
+		}
+	}
 	return earliest
+}
+
+// run has a step pass the stages.
+func (c *Chain) run(s *Step) {
+	for _, stage := range c.Stages {
+		stage.Apply(s)
+	}
+	c.beside(s)
 }
 
 func (c *Chain) runOwed(p *profile.Profile, now event.Instant, position uint64, r *Result) error {
@@ -109,9 +131,7 @@ func (c *Chain) runOwed(p *profile.Profile, now event.Instant, position uint64, 
 		}
 		p.Now = max(p.Now, due)
 		s := c.step(p, nil, position)
-		for _, stage := range c.Stages {
-			stage.Apply(s)
-		}
+		c.run(s)
 		r.take(s)
 		if next := c.Due(p); next != 0 && next <= due {
 			return fmt.Errorf("profile %s at position %d: still owes a step at %s after running it", p.ID, position, due)

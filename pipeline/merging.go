@@ -71,10 +71,10 @@ func (c *Chain) leave(p *profile.Profile, e *event.Event, position uint64, r *Re
 	*p = profile.Profile{ID: p.ID, Now: p.Now, Applied: position, Into: e.Merge.Winner}
 }
 
-// forward sends what comes for a profile that has gone on in another one after it. Wake-ups are void, and it is merged
-// already.
+// forward sends what comes for a profile that has gone on in another one after it. Wake-ups are void, it is merged
+// already, and the other one is prepared for itself.
 func forward(p *profile.Profile, e *event.Event, position uint64, r *Result) {
-	if e.Type == event.Wake || e.Type == event.Merge {
+	if e.Type == event.Wake || e.Type == event.Merge || e.Type == event.Prepare {
 		return
 	}
 	sent := *e
@@ -95,6 +95,7 @@ func (c *Chain) takeIn(p *profile.Profile, e *event.Event, position uint64, r *R
 	}
 	s := c.step(p, nil, position)
 	s.Loser = loser
+	c.level(s)
 	was := s.Profile.Memberships()
 	switch {
 	case e.Historical:
@@ -106,9 +107,7 @@ func (c *Chain) takeIn(p *profile.Profile, e *event.Event, position uint64, r *R
 	}
 	profile.Merge(p, loser)
 	s.Now = p.Now
-	for _, stage := range c.Stages {
-		stage.Apply(s)
-	}
+	c.run(s)
 	s.Changes = enteredByLoser(s, was)
 	r.take(s)
 	for _, m := range append(loser.Merged, profile.Merged{ID: loser.ID}) {

@@ -37,6 +37,8 @@ type Step struct {
 	// Version and Definitions are the number and the hash of the definitions in force.
 	Version     uint64
 	Definitions string
+	// Fire has campaigns take flips because of the definitions for a trigger.
+	Fire bool
 
 	// What the stages stated so far; later stages read what earlier ones said.
 	Changes    []SegmentChange

@@ -198,7 +198,11 @@ func (a *audited) apply(t *testing.T, files fstest.MapFS, object modelObject) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := applyWorkspace(t.Context(), a.store, ws); err != nil {
+	definitions, _, err := ws.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := a.store.Apply(t.Context(), pipeline.KindDefinitions, definitions, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	data, err := json.Marshal(object)

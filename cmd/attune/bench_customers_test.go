@@ -50,11 +50,11 @@ func openCustomers(tb testing.TB, s scale, workspace *config.Workspace, n int) *
 	if err != nil {
 		tb.Fatal(err)
 	}
-	record, _, err := applyWorkspace(tb.Context(), store, workspace)
+	applied, err := applyWorkspace(tb.Context(), c.js, store, workspace, false)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if c.chain, err = workspace.Chain(record.Version, enrich.DefaultModels()); err != nil {
+	if c.chain, err = workspace.Chain(applied.record.Version, enrich.DefaultModels()); err != nil {
 		tb.Fatal(err)
 	}
 	if err := c.settleIn(topology.Profiles); err != nil {

@@ -58,7 +58,7 @@ func (p *product) prepare(c topology.Config) error {
 	if err != nil {
 		return err
 	}
-	_, _, err = applyWorkspace(ctx, store, exampleWorkspace(p.tb))
+	_, err = applyWorkspace(ctx, p.js, store, exampleWorkspace(p.tb), false)
 	return err
 }
 

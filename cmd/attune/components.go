@@ -20,6 +20,7 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/lease"
+	"attune/pipeline/rollout"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
@@ -45,6 +46,8 @@ type worker struct {
 	facts      *pipeline.SinkReader
 	audit      *auditJob
 	learner    *learner
+	rollout    *rollout.Runner
+	guard      *guard
 }
 
 // workerConfig is what the wiring needs.
@@ -66,9 +69,10 @@ type part struct {
 }
 
 const (
-	partIngest = "ingest"
-	partSink   = "sink"
-	partLearn  = "learn"
+	partIngest  = "ingest"
+	partSink    = "sink"
+	partRollout = "rollout"
+	partLearn   = "learn"
 )
 
 // parts is everything that a worker can run, in the order in which an event passes.
@@ -78,6 +82,7 @@ func parts() []part {
 		{pipeline.ReaderNormalize, partitions, (*worker).wireNormalize},
 		{pipeline.ReaderCustomer, partitions, (*worker).wireCustomer},
 		{pipeline.ReaderDeliver, destinations, (*worker).wireDeliver},
+		{partRollout, func(workerConfig) []string { return []string{rollout.Topic, guardTopic} }, (*worker).wireRollout},
 		{partSink, func(workerConfig) []string { return []string{pipeline.ReaderClickHouse} }, (*worker).wireSink},
 		{partLearn, learning, (*worker).wireLearner},
 	}
@@ -331,6 +336,18 @@ func (w *worker) wireLearner(ctx context.Context, owner bus.Owner, definitions *
 	return nil, err
 }
 
+// wireRollout prepares customers for definitions that are staged, and watches the sizes of segments.
+func (w *worker) wireRollout(_ context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
+	c := w.config
+	w.guard = &guard{definitions: definitions, owner: owner, sizes: segmentSizes(c.config.ClickHouse), log: c.log}
+	w.rollout, err = rollout.New(rollout.Config{
+		JetStream: c.js, Store: definitions.store, Partitions: c.partitions, Plan: definitions.plan, Rate: c.config.Rollout.Rate,
+		BeforeSwitch: w.guard.beforeSwitch,
+		Throttle:     pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log), Owner: owner, Log: c.log,
+	})
+	return nil, err
+}
+
 // run joins the other workers and works until ctx ends; then it hands over and finishes what is under way. listen
 // is the process's HTTP address, for those who look.
 func (w *worker) run(ctx context.Context, listen string) error {
@@ -356,6 +373,10 @@ func (w *worker) run(ctx context.Context, listen string) error {
 	}
 	if w.learner != nil {
 		all.Go(func() error { return w.learner.run(working) })
+	}
+	if w.rollout != nil {
+		all.Go(func() error { w.rollout.Run(working); return nil })
+		all.Go(func() error { w.guard.run(working); return nil })
 	}
 	if w.handlers > 0 { // a Router without any ends at once
 		all.Go(func() error { defer stop(); return w.router.Run(working) })

@@ -11,6 +11,8 @@ import (
 	"attune/config"
 	"attune/pipeline"
 	"attune/pipeline/control"
+	"attune/pipeline/event"
+	"attune/pipeline/rollout"
 	"attune/stages/deliver"
 	"attune/stages/deliver/template"
 	"attune/stages/enrich"
@@ -20,12 +22,14 @@ import (
 // definitions finds workspaces and models by the hash of their object: as chains for the customer stages, as
 // templates for deliver. It is safe for concurrent use.
 type definitions struct {
-	store *control.Store
+	store     *control.Store
+	compiling sync.Mutex // all partitions ask for the same at the same moment
 
 	mu         sync.Mutex
 	workspaces map[string]*config.Workspace // a few: each version in force once
 	templates  map[string]deliver.Template  // by hash and name
-	models     map[string]scoring           // those in force, which all partitions share
+	chains     map[string]*pipeline.Chain   // by what is in force: all partitions share one
+	models     map[string]scoring           // those in force
 }
 
 // scoring is what models in force make of customers.
@@ -34,6 +38,9 @@ type scoring struct {
 	products recommend.Products
 }
 
+// keptChains is how many chains are kept: those of a change that is under way, before and after.
+const keptChains = 4
+
 var _ deliver.Templates = (*definitions)(nil)
 
 func newDefinitions(ctx context.Context, js jetstream.JetStream, partitions int) (*definitions, error) {
@@ -41,31 +48,125 @@ func newDefinitions(ctx context.Context, js jetstream.JetStream, partitions int)
 	if err != nil {
 		return nil, err
 	}
-	return &definitions{store: store, workspaces: map[string]*config.Workspace{}, templates: map[string]deliver.Template{}, models: map[string]scoring{}}, nil
+	return &definitions{
+		store: store, workspaces: map[string]*config.Workspace{}, templates: map[string]deliver.Template{},
+		chains: map[string]*pipeline.Chain{}, models: map[string]scoring{},
+	}, nil
 }
 
-// chain compiles the definitions in force, with the models in force.
+// chain compiles what is in force, with the definitions before it, for customers who have not had a step since, and those
+// that are staged to follow.
 func (d *definitions) chain(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
-	workspace, now := config.Empty(), scoring{models: enrich.DefaultModels()}
-	record := inForce[pipeline.KindDefinitions]
-	if record.Version > 0 {
-		var err error
-		if workspace, err = d.workspace(ctx, record.Hash); err != nil {
-			return nil, err
-		}
+	d.compiling.Lock()
+	defer d.compiling.Unlock()
+	key := fmt.Sprint(inForce) // in the order of the kinds
+	d.mu.Lock()
+	chain := d.chains[key]
+	d.mu.Unlock()
+	if chain != nil {
+		return chain, nil
 	}
-	if trained := inForce[pipeline.KindModels]; trained.Version > 0 {
-		var err error
-		if now, err = d.scoring(ctx, trained.Hash); err != nil {
-			return nil, err
-		}
+	chain, err := d.compile(ctx, inForce)
+	if err != nil {
+		return nil, err
 	}
-	return workspace.Recommending(record.Version, now.models, now.products)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.chains) >= keptChains {
+		clear(d.chains)
+	}
+	d.chains[key] = chain
+	return chain, nil
 }
 
-// scoring finds models by the hash of their object. Of those that were used a few are kept: partitions come to a control
-// record at different times.
-func (d *definitions) scoring(ctx context.Context, hash string) (s scoring, err error) {
+func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*pipeline.Chain, error) {
+	scored, err := d.scoring(ctx, inForce[pipeline.KindModels])
+	if err != nil {
+		return nil, err
+	}
+	record := inForce[pipeline.KindDefinitions]
+	workspace, err := d.inForce(ctx, record)
+	if err != nil {
+		return nil, err
+	}
+	small, err := readSmall(ctx, d.store, inForce[pipeline.KindGuards])
+	if err != nil {
+		return nil, err
+	}
+	chain, err := workspace.Chain(record.Version, scored.models, config.Recommending(scored.products), config.Guarding(small))
+	if err != nil {
+		return nil, err
+	}
+	chain.Switch = pipeline.Switch{At: record.At, Staged: record.Staged, Fire: record.Fire}
+	if record.At != 0 {
+		if chain.Switch.Before, err = d.before(ctx, record, workspace, scored, small); err != nil {
+			return nil, err
+		}
+	}
+	if staged := inForce.Staged(); staged.Version > 0 {
+		succession, err := d.succession(ctx, inForce)
+		if err != nil {
+			return nil, err
+		}
+		chain.Staged = succession.Staged
+	}
+	return chain, nil
+}
+
+// before compiles what was in force before, while its successor was being prepared.
+func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, scored scoring, small config.SmallSegments) (*pipeline.Chain, error) {
+	workspace, err := d.inForce(ctx, event.ControlRecord{Version: record.Version - 1, Hash: record.Before})
+	if err != nil {
+		return nil, err
+	}
+	chain, err := workspace.Chain(record.Version-1, scored.models, config.Recommending(scored.products), config.Guarding(small))
+	if err != nil {
+		return nil, err
+	}
+	if record.Staged > 0 {
+		succession, err := successor.After(workspace, record.Staged)
+		if err != nil {
+			return nil, err
+		}
+		chain.Staged = succession.Staged
+	}
+	return chain, nil
+}
+
+// succession is how what is staged follows what is in force.
+func (d *definitions) succession(ctx context.Context, inForce pipeline.Controls) (*config.Succession, error) {
+	workspace, err := d.inForce(ctx, inForce[pipeline.KindDefinitions])
+	if err != nil {
+		return nil, err
+	}
+	staged := inForce.Staged()
+	next, err := d.workspace(ctx, staged.Hash)
+	if err != nil {
+		return nil, err
+	}
+	return next.After(workspace, staged.Version)
+}
+
+// plan is what the rollout asks of a succession.
+func (d *definitions) plan(ctx context.Context, inForce pipeline.Controls) (rollout.Plan, error) {
+	return d.succession(ctx, inForce)
+}
+
+// inForce is the workspace of a record of definitions; the empty one where there is none yet.
+func (d *definitions) inForce(ctx context.Context, record event.ControlRecord) (*config.Workspace, error) {
+	if record.Version == 0 {
+		return config.Empty(), nil
+	}
+	return d.workspace(ctx, record.Hash)
+}
+
+// scoring finds the models of a record; the built-in ones where there is none. Of those that were used a few are kept:
+// partitions come to a control record at different times.
+func (d *definitions) scoring(ctx context.Context, record event.ControlRecord) (s scoring, err error) {
+	if record.Version == 0 {
+		return scoring{models: enrich.DefaultModels()}, nil
+	}
+	hash := record.Hash
 	d.mu.Lock()
 	s, ok := d.models[hash]
 	d.mu.Unlock()

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"attune/cmd/attune/shop"
 	"attune/config"
 	"attune/pipeline"
@@ -76,7 +78,7 @@ func (d *devCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	applied, err := d.apply(ctx, store, workspace, c.DataDir)
+	applied, err := d.apply(ctx, engines.js, store, workspace, c.DataDir)
 	if err != nil {
 		return err
 	}
@@ -171,7 +173,7 @@ func (d *devCommand) workspace(c *config.Config) (ws *config.Workspace, shortene
 
 // apply brings dev's own workspace into force, unless the user has applied another one since: a restart goes on
 // with that, until --workspace says otherwise. The file remembers what dev itself applied last.
-func (d *devCommand) apply(ctx context.Context, store *control.Store, ws *config.Workspace, dataDir string) (bool, error) {
+func (d *devCommand) apply(ctx context.Context, js jetstream.JetStream, store *control.Store, ws *config.Workspace, dataDir string) (bool, error) {
 	remembered := filepath.Join(dataDir, "dev-definitions")
 	newest, err := store.Newest(ctx, pipeline.KindDefinitions)
 	if err != nil {
@@ -181,14 +183,22 @@ func (d *devCommand) apply(ctx context.Context, store *control.Store, ws *config
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("data folder: %w", err)
 	}
-	if newest.Version > 0 && newest.Hash != string(own) && d.Workspace == "" {
-		return false, nil
-	}
-	record, _, err := applyWorkspace(ctx, store, ws)
+	staged, err := store.Newest(ctx, pipeline.KindStaged)
 	if err != nil {
 		return false, err
 	}
-	if err := os.WriteFile(remembered, []byte(record.Hash), 0o600); err != nil {
+	latest := newest.Hash
+	if staged.Version > newest.Staged {
+		latest = staged.Hash
+	}
+	if newest.Version > 0 && latest != string(own) && d.Workspace == "" {
+		return false, nil
+	}
+	done, err := applyWorkspace(ctx, js, store, ws, false)
+	if err != nil {
+		return false, err
+	}
+	if err := os.WriteFile(remembered, []byte(done.record.Hash), 0o600); err != nil {
 		return false, fmt.Errorf("data folder: %w", err)
 	}
 	return true, nil

@@ -35,9 +35,11 @@ type commands struct {
 	Check      checkCommand      `cmd:"" help:"Check a workspace; every mistake has its place."`
 	Test       testCommand       `cmd:"" help:"Run a workspace's scenarios in virtual time."`
 	Apply      applyCommand      `cmd:"" help:"Bring a workspace into force."`
+	Segments   segmentsCommand   `cmd:"" help:"Show the segments: size, movement, overlap, and which campaigns use them."`
 	Profile    profileCommand    `cmd:"" help:"Show one customer: what is known, and what changed it."`
 	Audit      auditCommand      `cmd:"" help:"Look over data, models and workspace for what is amiss; exits with 3 on an alarm."`
 	Status     statusCommand     `cmd:"" help:"Show who works on what, what waits, and for how long."`
+	Explain    explainCommand    `cmd:"" help:"Say why a customer is in a segment or not, condition by condition."`
 	Deadletter deadletterCommand `cmd:"" name:"deadletter" help:"Look at what could not be used, and try it again."`
 	Replay     replayCommand     `cmd:"" help:"Run the log again, and compare with what was recorded."`
 	Train      trainCommand      `cmd:"" help:"Fit the models to what customers bought, and put them in force."`

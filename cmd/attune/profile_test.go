@@ -130,6 +130,46 @@ func TestProfiles(t *testing.T) {
 	if err := json.Unmarshal([]byte(show("--json", id)), &asJSON); err != nil || asJSON.ID != id || len(asJSON.Timeline) < 4 {
 		t.Errorf("attune profile --json: %+v, %v", asJSON, err)
 	}
+	explain := func(args ...string) string {
+		return output(t, append([]string{"explain", "--data", d.data, id}, args...)...)
+	}
+	if said := explain("--segment", "loyal", "--why-not"); !strings.Contains(said, "loyal: not in it") || !strings.Contains(said, "customer.orders >= 3 would have to be true (is: 1)") {
+		t.Errorf("attune explain --why-not says %s", said)
+	}
+	asOf, err := time.Parse(time.RFC3339, ada["as_of"].(string))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := d.post("/v1/track", `{"userId":"ada","event":"Order Completed","properties":{"revenue":5}}`); status != 200 {
+		t.Fatalf("POST /v1/track: %d", status)
+	}
+	d.eventually(20*time.Second, "the second order", func() bool {
+		_, answer := d.ask("user:ada", "shop-token")
+		return answer["as_of"] != ada["as_of"]
+	})
+	// Now, before the second order from the log, and in half a year by what will come due.
+	var now, before, after explanation
+	for _, ask := range []struct {
+		into *explanation
+		args []string
+	}{{&now, nil}, {&before, []string{"--at", asOf.Format(time.RFC3339Nano)}}, {&after, []string{"--at", asOf.Add(4000 * time.Hour).Format(time.RFC3339Nano)}}} {
+		if err := json.Unmarshal([]byte(explain(append(ask.args, "--json")...)), ask.into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for orders, x := range map[string]explanation{"1": before, "2": now} {
+		if x.Definitions != 1 || len(x.Segments) != 4 || x.Segments[3].ID != "loyal" || x.Segments[3].Value != orders {
+			t.Errorf("with %s orders: %+v", orders, x)
+		}
+	}
+	if lapsing := after.Segments[2]; lapsing.ID != "lapsing" || !lapsing.In || !lapsing.Holds {
+		t.Errorf("in half a year: %+v", lapsing)
+	}
+	for args, says := range map[string]string{"--segment=loyl": "there are: [", "--at=2020-01-01T00:00:00Z": "nothing was known of this customer"} {
+		if said := failure(t, "explain", "--data", d.data, id, args); !strings.Contains(said, says) {
+			t.Errorf("explain %s says %s", args, said)
+		}
+	}
 	// A visitor on another device turns out to be Ada: she keeps the older id, and the other one leads to her.
 	d.post("/v1/track", `{"anonymousId":"phone","event":"Looked Around"}`)
 	var visitor string

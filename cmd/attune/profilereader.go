@@ -32,6 +32,7 @@ type profileReader struct {
 type found struct {
 	*profile.Profile
 	Partition int
+	Controls  pipeline.Controls // in force by the partition's newest commit
 	// Behind tells that so many commits are not folded yet that they were not read: the state may be some seconds old.
 	Behind bool
 }
@@ -162,6 +163,7 @@ func (r *profileReader) readTail(ctx context.Context, f *found, id string) (enco
 	if err != nil {
 		return nil, 0, err
 	}
+	f.Controls = last.Controls
 	if newest := stateOf(last, id); newest != nil || last.Mark+1 >= m.Sequence {
 		return newest, last.Folded, nil
 	}

@@ -14,7 +14,7 @@ import (
 // runCommand runs the pipeline as configured: the production command.
 type runCommand struct {
 	Config string   `placeholder:"FILE" help:"The configuration, an attune.yaml (default: none, defaults and ATTUNE_ variables only)."`
-	Only   []string `placeholder:"PART" help:"Run only these parts: ingest, normalize, customer, deliver, sink, learn (default: all)."`
+	Only   []string `placeholder:"PART" help:"Run only these parts: ingest, normalize, customer, deliver, rollout, sink, learn (default: all)."`
 }
 
 // Validate refuses parts that don't exist.

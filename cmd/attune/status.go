@@ -52,6 +52,9 @@ func (s *survey) print(out io.Writer) error {
 		return err
 	}
 	fmt.Fprintf(out, "\nDead letters %d, wake-ups pending %d\n", s.DeadLetters, s.WakeUpsPending)
+	if s.Rollout != nil {
+		fmt.Fprintf(out, "Definitions, staged version %d: %s\n", s.Rollout.Version, progressLine(*s.Rollout))
+	}
 	for _, a := range s.Alarms {
 		fmt.Fprintf(out, "! %s\n", a)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"attune/pipeline"
 	"attune/pipeline/lease"
+	"attune/pipeline/rollout"
 	"attune/pipeline/topology"
 	"attune/pipeline/wake"
 )
@@ -25,7 +26,9 @@ type survey struct {
 	Readers        []*readerStatus `json:"readers"`
 	DeadLetters    uint64          `json:"dead_letters"`
 	WakeUpsPending uint64          `json:"wake_ups_pending"`
-	Alarms         []string        `json:"alarms"` // what somebody should look at
+	// Rollout is how far the newest change of definitions is; nil: all are in force.
+	Rollout *rollout.Progress `json:"rollout,omitempty"`
+	Alarms  []string          `json:"alarms"` // what somebody should look at
 }
 
 type workerStatus struct {
@@ -60,6 +63,8 @@ const (
 	sampleApart = time.Second
 	// rawAlarm is how long a call, which holds personal fields, may wait in RAW without anyone looking.
 	rawAlarm = 24 * time.Hour
+	// rolloutAlarm is how long a rollout may say nothing.
+	rolloutAlarm = 30 * time.Second
 )
 
 // position is where a consumer stood at a moment.
@@ -104,6 +109,13 @@ func takeSurvey(ctx context.Context, js jetstream.JetStream) (*survey, error) {
 	}
 	if err := s.count(ctx, js); err != nil {
 		return nil, err
+	}
+	progress, err := rollout.Look(ctx, js)
+	if err != nil {
+		return nil, err
+	}
+	if progress.Version > 0 && progress.Phase != rollout.Done {
+		s.Rollout = &progress
 	}
 	s.raise(picture)
 	return s, nil
@@ -299,6 +311,10 @@ func (s *survey) raise(picture *lease.Picture) {
 		if !runs[p.name] && p.name != partIngest { // producers may publish straight to NATS
 			s.Alarms = append(s.Alarms, fmt.Sprintf("no worker runs %s: start one, with attune run or attune run --only %s", p.name, p.name))
 		}
+	}
+	if p := s.Rollout; p != nil && s.At.Sub(p.Updated) > rolloutAlarm {
+		s.Alarms = append(s.Alarms, fmt.Sprintf("the rollout of staged version %d has stood still for %s (%s): see what the worker that runs it logs",
+			p.Version, elapsed(s.At.Sub(p.Updated)), progressLine(*p)))
 	}
 	for _, r := range s.Readers {
 		if waits := time.Duration(r.Oldest * float64(time.Second)); r.stream == topology.Raw && waits > rawAlarm {

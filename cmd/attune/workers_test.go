@@ -337,7 +337,7 @@ func TestPartsRunByThemselves(t *testing.T) {
 
 func TestOnlyRunsWhatIsNamed(t *testing.T) {
 	t.Parallel()
-	if said := failure(t, "run", "--only", "customers"); !strings.Contains(said, "ingest, normalize, customer, deliver, sink, learn") {
+	if said := failure(t, "run", "--only", "customers"); !strings.Contains(said, "ingest, normalize, customer, deliver, rollout, sink, learn") {
 		t.Errorf("an unknown part is refused with %q", said)
 	}
 	for _, p := range parts() {

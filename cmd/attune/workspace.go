@@ -2,16 +2,14 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"time"
 
 	"attune/config"
 	"attune/config/scenario"
-	"attune/pipeline"
-	"attune/pipeline/control"
 	"attune/pipeline/event"
+	"attune/pipeline/topology"
 )
 
 // initCommand writes a starting workspace.
@@ -56,6 +54,35 @@ func (c *checkCommand) Run(s streams) error {
 	}
 	fmt.Fprintf(s.out, "%s is fine: %d segments, %d campaigns, %d templates, %d scenarios; what the rules look back at takes at most %d bytes of a profile\n",
 		c.Dir, len(ws.Segments), len(ws.Campaigns), len(ws.Templates), len(scenarios), size)
+	return c.noteLookBacks(s, ws)
+}
+
+// noteLookBacks says which rules look back further than the log is kept.
+func (c *checkCommand) noteLookBacks(s streams, ws *config.Workspace) error {
+	age := topology.DefaultConfig().EventsAge
+	if c.Config != "" {
+		configured, err := config.Load(c.Config, os.Environ())
+		if err != nil {
+			return err
+		}
+		age = configured.Topology.EventsAge
+	}
+	succession, err := ws.After(config.Empty(), 1)
+	if err != nil {
+		return err
+	}
+	lacks, err := ws.Lacks(succession)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, lack := range lacks {
+		if since, bounded := lack.Leaf.Reach(event.At(now)); bounded && since.Time().After(now.Add(-age)) {
+			continue
+		}
+		fmt.Fprintf(s.out, "note: %s looks back at %s, and the log is kept for %s (topology.events_age): for customers who are there when it is first "+
+			"applied, what happened before that counts as if it had not\n", lack.Reader, lack.Leaf, days(age))
+	}
 	return nil
 }
 
@@ -95,44 +122,6 @@ func (t *testCommand) Run(s streams) error {
 	return nil
 }
 
-// applyCommand brings a workspace into force.
-type applyCommand struct {
-	Dir string `arg:"" default:"." help:"The workspace (default: this folder)."`
-	target
-}
-
-// Run is the command.
-func (a *applyCommand) Run(ctx context.Context, s streams) error {
-	ws, err := checkWorkspace(a.Dir, a.Config)
-	if err != nil {
-		return err
-	}
-	conn, js, err := a.connect()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	store, err := openControl(ctx, js)
-	if err != nil {
-		return err
-	}
-	record, changed, err := applyWorkspace(ctx, store, ws)
-	if err != nil {
-		return err
-	}
-	if !changed {
-		fmt.Fprintf(s.out, "nothing changed: version %d is in force\n", record.Version)
-		return nil
-	}
-	fmt.Fprintf(s.out, "applied as version %d (%.12s)\n", record.Version, record.Hash)
-	for _, campaign := range ws.Campaigns {
-		if campaign.Wait > 0 {
-			fmt.Fprintf(s.out, "  %s waits %s, as written\n", campaign.ID, campaign.Wait)
-		}
-	}
-	return nil
-}
-
 // checkWorkspace reads a folder and checks all of it, against the destinations of a configuration.
 func checkWorkspace(dir, file string) (*config.Workspace, error) {
 	destinations := []string{devDestination}
@@ -150,13 +139,4 @@ func checkWorkspace(dir, file string) (*config.Workspace, error) {
 		}
 	}
 	return config.CheckWorkspace(os.DirFS(dir), destinations)
-}
-
-// applyWorkspace stores the definitions and appends the control record that names them.
-func applyWorkspace(ctx context.Context, store *control.Store, ws *config.Workspace) (event.ControlRecord, bool, error) {
-	object, _, err := ws.Encode()
-	if err != nil {
-		return event.ControlRecord{}, false, err
-	}
-	return store.Apply(ctx, pipeline.KindDefinitions, object, time.Now())
 }

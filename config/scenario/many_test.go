@@ -12,13 +12,13 @@ import (
 	"attune/config/scenario"
 )
 
-// A thousand scenarios with a hundred events each; one of them fails, and the report says which.
-func TestManyScenarios(t *testing.T) {
+// manyScenarios are scenarios with a hundred events each, of which the one in the middle fails.
+func manyScenarios(scenarios int) fstest.MapFS {
 	fsys := fstest.MapFS{
 		"workspace.yaml":    {Data: []byte("name: many\n")},
 		"segments/fan.yaml": {Data: []byte("id: fan\nwhen: count(\"Viewed\", \"1d\") >= 3\n")},
 	}
-	const scenarios, events = 1000, 100
+	const events = 100
 	for i := range scenarios {
 		var b strings.Builder
 		fmt.Fprintf(&b, "name: \"number %d <&>\"\nsteps:\n", i)
@@ -26,12 +26,33 @@ func TestManyScenarios(t *testing.T) {
 			fmt.Fprintf(&b, "  - {at: %dm, track: {user: u%d, event: Viewed}}\n", j, j%10)
 		}
 		members := "[u0, u1, u2, u3, u4, u5, u6, u7, u8, u9]"
-		if i == 500 {
+		if i == scenarios/2 {
 			members = "[u0]"
 		}
 		fmt.Fprintf(&b, "  - {at: 24h1s, expect: {segments: {fan: %s}}}\n  - {at: 2d, expect: {segments: {fan: []}}}\n", members)
 		fsys[fmt.Sprintf("tests/s%03d.scenario.yaml", i)] = &fstest.MapFile{Data: []byte(b.String())}
 	}
+	return fsys
+}
+
+// A thousand scenarios with a hundred thousand events, from their files to the report.
+func BenchmarkThousandScenarios(b *testing.B) {
+	fsys := manyScenarios(1000)
+	for b.Loop() {
+		ws, err := config.CheckWorkspace(fsys, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if report, err := scenario.RunAll(fsys, ws); err != nil || len(report.Results) != 1000 || report.Failed() != 1 {
+			b.Fatal(len(report.Results), report.Failed(), err)
+		}
+	}
+}
+
+// One of many scenarios fails, and the report says which.
+func TestManyScenarios(t *testing.T) {
+	const scenarios = 100
+	fsys := manyScenarios(scenarios)
 	ws, err := config.CheckWorkspace(fsys, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +83,8 @@ func TestManyScenarios(t *testing.T) {
 	if err := xml.Unmarshal(out.Bytes(), &read); err != nil {
 		t.Fatal(err)
 	}
-	failed := read.Cases[500]
-	if read.Tests != scenarios || read.Failures != 1 || failed.Failure == nil || failed.Name != "number 500 <&>" || failed.File != "tests/s500.scenario.yaml" ||
+	failed := read.Cases[50]
+	if read.Tests != scenarios || read.Failures != 1 || failed.Failure == nil || failed.Name != "number 50 <&>" || failed.File != "tests/s050.scenario.yaml" ||
 		!strings.Contains(failed.Failure.Message, "members of fan") || !strings.Contains(failed.Failure.Text, "why u1 is in fan:") {
 		t.Errorf("%d tests, %d failures, %+v", read.Tests, read.Failures, failed)
 	}

@@ -1,9 +1,13 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"runtime"
+	"sync"
+	"sync/atomic"
 
 	"attune/config"
 	"attune/stages/enrich"
@@ -52,24 +56,46 @@ func (r Report) Write(w io.Writer, verbose bool) error {
 	return err
 }
 
-// RunAll loads and runs all scenarios of a workspace folder. The error is a config.Problems when a scenario is
-// malformed, or says what can't be run.
+// RunAll loads and runs all scenarios of a workspace folder, several at once. The error is a config.Problems when a
+// scenario is malformed, or says what can't be run.
 func RunAll(fsys fs.FS, ws *config.Workspace) (Report, error) {
-	scenarios, err := Load(fsys, ws)
+	files, problems, err := list(fsys)
 	if err != nil {
 		return Report{}, err
 	}
-	var r Report
-	chain, err := ws.Chain(version, enrich.DefaultModels()) // stages never change: one chain serves all
+	chain, err := ws.Chain(firstVersion, enrich.DefaultModels()) // stages never change: one chain serves all
 	if err != nil {
-		return r, err
+		return Report{}, err
 	}
-	for _, s := range scenarios {
-		failures, err := s.run(newWorld(ws, chain))
-		if err != nil {
-			return r, err
-		}
-		r.Results = append(r.Results, Result{Scenario: s, Failures: failures})
+	type outcome struct {
+		result   Result
+		problems config.Problems
+		err      error
 	}
-	return r, nil
+	outcomes := make([]outcome, len(files))
+	var next atomic.Int64
+	var workers sync.WaitGroup
+	for range min(len(files), runtime.GOMAXPROCS(0)) {
+		workers.Go(func() {
+			for i := int(next.Add(1)) - 1; i < len(files); i = int(next.Add(1)) - 1 {
+				s, found := open(fsys, files[i], ws)
+				o := outcome{problems: found}
+				if len(found) == 0 {
+					o.result.Scenario = &Scenario{Name: s.Name, Path: s.Path} // what it consists of is needed no more
+					o.result.Failures, o.err = s.run(newWorld(ws, chain))
+				}
+				outcomes[i] = o
+			}
+		})
+	}
+	workers.Wait()
+	var r Report
+	var errs []error
+	for _, o := range outcomes {
+		problems, errs, r.Results = append(problems, o.problems...), append(errs, o.err), append(r.Results, o.result)
+	}
+	if err := problems.Err(); err != nil {
+		return Report{}, err
+	}
+	return r, errors.Join(errs...)
 }

@@ -34,7 +34,7 @@ func (f Failure) Error() string {
 // Run runs the scenario through the workspace's chain and tells everything that was not as expected. The error is
 // for what can't be run at all.
 func (s *Scenario) Run(ws *config.Workspace) ([]Failure, error) {
-	chain, err := ws.Chain(version, enrich.DefaultModels())
+	chain, err := ws.Chain(firstVersion, enrich.DefaultModels())
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Path, err)
 	}
@@ -52,11 +52,17 @@ func (s *Scenario) run(w *world) ([]Failure, error) {
 		}
 		switch {
 		case step.Track != nil:
-			err = w.call(event.Track, step.Track.Event, step.Track.Who, at, step.Track.Properties, nil)
+			err = w.call(event.Track, step.Track.Who, map[string]any{"event": step.Track.Event, "properties": step.Track.Properties})
 		case step.Identify != nil:
-			err = w.call(event.Identify, "", step.Identify.Who, at, nil, step.Identify.Traits)
+			err = w.call(event.Identify, step.Identify.Who, map[string]any{"traits": step.Identify.Traits})
 		case step.Page != nil:
-			err = w.call(event.Page, step.Page.Name, step.Page.Who, at, step.Page.Properties, nil)
+			err = w.call(event.Page, step.Page.Who, map[string]any{"name": step.Page.Name, "properties": step.Page.Properties})
+		case step.Alias != nil:
+			err = w.call(event.Alias, step.Alias.Who, map[string]any{"previousId": step.Alias.Previous})
+		case step.Group != nil:
+			err = w.call(event.Group, step.Group.Who, map[string]any{"groupId": step.Group.Group, "traits": step.Group.Traits})
+		case step.Apply != nil:
+			err = w.change(w.ws.WithSegments(step.Apply.Segments, step.Apply.Remove))
 		case step.Expect != nil:
 			failures = append(failures, s.compare(w, path+".expect", step.At, step.Expect)...)
 			w.deliveries, w.decisions = nil, nil
@@ -81,12 +87,13 @@ func (s *Scenario) failure(path, message string, diff []string) Failure {
 func (s *Scenario) compare(w *world, path string, at time.Duration, e *Expect) []Failure {
 	var failures []Failure
 	for _, id := range slices.Sorted(maps.Keys(e.Segments)) {
-		want := slices.Sorted(slices.Values(e.Segments[id]))
+		want := w.named(e.Segments[id])
 		if got := w.members(id); !slices.Equal(got, want) {
 			failures = append(failures, s.failure(path+".segments."+id,
 				fmt.Sprintf("members of %s at %s are not as expected", id, written(at)), append(diffSets(want, got), w.why(id, want, got)...)))
 		}
 	}
+	failures = append(failures, s.compareProfiles(w, path+".profile", at, e.Profile)...)
 	if e.Deliveries != nil {
 		failures = append(failures, s.compareDeliveries(w, path+".deliveries", *e.Deliveries)...)
 	}
@@ -111,7 +118,7 @@ func (s *Scenario) compareDeliveries(w *world, path string, want []Delivery) []F
 	}
 	expected := make([]entry, len(want))
 	for i, d := range want {
-		e := entry{{"user", d.User}, {"campaign", d.Campaign}}
+		e := entry{{"user", w.name(d.User)}, {"campaign", d.Campaign}}
 		e = e.given("at", at(d.At)).given("destination", d.Destination).given("template", d.Template).given("subject", d.Subject)
 		for _, text := range d.Contains {
 			e = e.given("contains", text)
@@ -131,7 +138,7 @@ func (s *Scenario) compareDecisions(w *world, path string, want []Decision) []Fa
 	}
 	expected := make([]entry, len(want))
 	for i, d := range want {
-		e := entry{{"user", d.User}, {"campaign", d.Campaign}, {"outcome", d.Outcome}, {"reason", d.Reason}}
+		e := entry{{"user", w.name(d.User)}, {"campaign", d.Campaign}, {"outcome", d.Outcome}, {"reason", d.Reason}}
 		expected[i] = e.given("key", d.Key).given("at", at(d.At))
 	}
 	if diff, same := diffLists(expected, got); !same {

@@ -11,7 +11,16 @@
 // `at` is the time since the scenario's start; steps run in the order written, and what is due at an instant has
 // happened before the steps of that instant. expect.segments is the exact membership at that instant;
 // expect.deliveries and expect.decisions are the exact lists since the last expect, in order. What an expect
-// doesn't name it doesn't look at.
+// doesn't name it doesn't look at. Customers are named by user id or anonymous id.
+//
+// Calls are normalized by the stage that does so in production, so an alias, a group, consent and personal fields are
+// what they are there. expect.profile looks at what is known of customers, by the names that rules have for it:
+//
+//   - {at: 1h, expect: {profile: {u1: {orders: 2, lifecycle: new, trait.plan: pro, consent.email: true, 'in_cart("p1")': false}}}}
+//
+// apply changes the definitions in the middle of it:
+//
+//   - {at: 2h, apply: {segments: {hot-sneaker-fans: 'did("Product Viewed", "7d")'}, remove: [old-one]}}
 package scenario
 
 import (
@@ -36,7 +45,8 @@ type File struct {
 	Steps []Step `yaml:"steps"`
 }
 
-// Step is one thing that happens, or one look at the state: exactly one of track, identify, page and expect.
+// Step is one thing that happens, or one look at the state: exactly one of track, identify, page, alias, group, apply
+// and expect.
 type Step struct {
 	// At is the time since the scenario's start: 0s, 90m, 3d. Never earlier than the step before.
 	At time.Duration `yaml:"at"`
@@ -46,6 +56,12 @@ type Step struct {
 	Identify *Identify `yaml:"identify"`
 	// Page is a page that a customer saw.
 	Page *Page `yaml:"page"`
+	// Alias says that a customer was known by another id before.
+	Alias *Alias `yaml:"alias"`
+	// Group is a group, such as a company, that a customer belongs to.
+	Group *Group `yaml:"group"`
+	// Apply changes the definitions, at once and for everybody.
+	Apply *Apply `yaml:"apply"`
 	// Expect is what must be true at this instant.
 	Expect *Expect `yaml:"expect"`
 }
@@ -58,6 +74,8 @@ type Who struct {
 	Anonymous string `yaml:"anonymous"`
 	// Consent is what the call says of it, by channel: {email: true} grants, false withdraws.
 	Consent map[string]bool `yaml:"consent"`
+	// Context is what the call carries beside, such as {timezone: Europe/Rome}.
+	Context map[string]any `yaml:"context"`
 	// Occurred is when it happened, as time since the scenario's start, for what arrives late. Default: at.
 	Occurred *time.Duration `yaml:"occurred"`
 	// Historical marks an import: it changes what is known and fires nothing.
@@ -89,14 +107,33 @@ type Page struct {
 	Properties map[string]any `yaml:"properties"`
 }
 
+// Alias is one alias call.
+type Alias struct {
+	Who
+	// Previous is the id, a user's or a visitor's, by which the customer was known before.
+	Previous string `yaml:"previous"`
+}
+
+// Group is one group call.
+type Group struct {
+	Who
+	// Group is the group's id.
+	Group string `yaml:"group"`
+	// Traits are what is said of it; they count as the customer's.
+	Traits map[string]any `yaml:"traits"`
+}
+
 // Expect is what must be true. What is left out is not looked at.
 type Expect struct {
-	// Segments are the exact members by segment, as user ids (anonymous ids for visitors without one).
+	// Segments are the exact members by segment, as user ids or anonymous ids.
 	Segments map[string][]string `yaml:"segments"`
 	// Deliveries are the exact mails since the last expect, in order.
 	Deliveries *[]Delivery `yaml:"deliveries"`
 	// Decisions are the exact decisions since the last expect, in order.
 	Decisions *[]Decision `yaml:"decisions"`
+	// Profile is what is known of customers, by user id or anonymous id: names after "customer." in rules, trait.NAME,
+	// consent.CHANNEL, or anything else that rules compare, and its value; null for what must be absent.
+	Profile map[string]map[string]any `yaml:"profile"`
 }
 
 // Delivery is a mail that is expected. user and campaign are compared always, the rest where it is given.
@@ -142,33 +179,44 @@ const MaxAt = 5 * 365 * 24 * time.Hour
 // Load reads all scenarios of a workspace folder, sorted by file, and checks them against the workspace. The error
 // is a config.Problems; the scenarios without problems are returned beside it.
 func Load(fsys fs.FS, ws *config.Workspace) ([]*Scenario, error) {
-	files, err := fs.Glob(fsys, path.Join(config.TestDir, "*"))
+	files, problems, err := list(fsys)
 	if err != nil {
-		return nil, fmt.Errorf("scenarios: %w", err)
+		return nil, err
 	}
 	var scenarios []*Scenario
-	var problems config.Problems
 	for _, file := range files {
-		base := path.Base(file)
-		if strings.HasPrefix(base, ".") || base == "README.md" {
-			continue
-		}
-		if !strings.HasSuffix(base, config.ScenarioSuffix) {
-			problems = append(problems, config.Problem{File: file, Message: "is not read", Hint: "its name must end in " + config.ScenarioSuffix})
-			continue
-		}
-		data, err := fs.ReadFile(fsys, file)
-		if err != nil {
-			problems = append(problems, config.Problem{File: file, Message: err.Error()})
-			continue
-		}
-		s, found := Parse(file, data, ws)
-		problems = append(problems, found...)
-		if len(found) == 0 {
+		s, found := open(fsys, file, ws)
+		if problems = append(problems, found...); len(found) == 0 {
 			scenarios = append(scenarios, s)
 		}
 	}
 	return scenarios, problems.Err()
+}
+
+// list are the scenarios' files, sorted, and those beside them that are none.
+func list(fsys fs.FS) (files []string, problems config.Problems, err error) {
+	all, err := fs.Glob(fsys, path.Join(config.TestDir, "*"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("scenarios: %w", err)
+	}
+	for _, file := range all {
+		switch base := path.Base(file); {
+		case strings.HasPrefix(base, "."), base == "README.md":
+		case !strings.HasSuffix(base, config.ScenarioSuffix):
+			problems = append(problems, config.Problem{File: file, Message: "is not read", Hint: "its name must end in " + config.ScenarioSuffix})
+		default:
+			files = append(files, file)
+		}
+	}
+	return files, problems, nil
+}
+
+func open(fsys fs.FS, file string, ws *config.Workspace) (*Scenario, config.Problems) {
+	data, err := fs.ReadFile(fsys, file)
+	if err != nil {
+		return nil, config.Problems{{File: file, Message: err.Error()}}
+	}
+	return Parse(file, data, ws)
 }
 
 // Parse reads one scenario and checks it against the workspace.
@@ -239,13 +287,35 @@ func (s *Scenario) check(ws *config.Workspace) config.Problems {
 			kinds++
 			s.checkWho(&ps, at+".page", step.At, step.Page.Who)
 		}
+		if step.Alias != nil {
+			kinds++
+			s.checkWho(&ps, at+".alias", step.At, step.Alias.Who)
+			if step.Alias.Previous == "" || step.Alias.User == "" {
+				add(at+".alias", "needs user and previous", "such as alias: {user: u1, previous: a1}")
+			}
+		}
+		if step.Group != nil {
+			kinds++
+			s.checkWho(&ps, at+".group", step.At, step.Group.Who)
+			if step.Group.Group == "" {
+				add(at+".group", "group is missing", "name it, such as group: {user: u1, group: acme}")
+			}
+		}
+		if step.Apply != nil {
+			kinds++
+			ws = s.checkApply(&ps, at+".apply", ws, step.Apply)
+			for id := range step.Apply.Segments {
+				known["segment"] = append(known["segment"], id)
+			}
+		}
 		if e := step.Expect; e != nil {
 			kinds++
+			s.checkProfiles(&ps, at+".expect.profile", ws, e.Profile)
 			for _, id := range slices.Sorted(maps.Keys(e.Segments)) {
 				knows(at+".expect.segments."+id, "segment", id)
 			}
-			if e.Segments == nil && e.Deliveries == nil && e.Decisions == nil {
-				add(at+".expect", "expects nothing", "name segments, deliveries or decisions")
+			if e.Segments == nil && e.Deliveries == nil && e.Decisions == nil && e.Profile == nil {
+				add(at+".expect", "expects nothing", "name segments, deliveries, decisions or profile")
 			}
 			for j, d := range deref(e.Deliveries) {
 				knows(fmt.Sprintf("%s.expect.deliveries[%d].campaign", at, j), "campaign", d.Campaign)
@@ -259,7 +329,7 @@ func (s *Scenario) check(ws *config.Workspace) config.Problems {
 			}
 		}
 		if kinds != 1 {
-			add(at, fmt.Sprintf("holds %d things", kinds), "give exactly one of track, identify, page and expect")
+			add(at, fmt.Sprintf("holds %d things", kinds), "give exactly one of track, identify, page, alias, group, apply and expect")
 		}
 	}
 	return ps

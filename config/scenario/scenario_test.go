@@ -137,7 +137,7 @@ steps:
       u2
     - u3
     why u1 is in fan:
-      true until 1h1m: did("Liked", "1h")
+      true until 1h1m: did("Liked", "1h") (is: last 1m)
 tests/x.scenario.yaml:11:9: deliveries since the last expect are not as expected
     - {user: u1, campaign: hello, subject: Hi Ida}
     + {user: u1, campaign: hello, at: 1m, destination: mail, template: t, subject: Hi Ada}

@@ -2,11 +2,13 @@ package scenario
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
+	"time"
 
+	"attune/pipeline/event"
 	"attune/pipeline/rule"
-	"attune/stages/segment"
 )
 
 // maxExplained bounds how many customers one failure explains.
@@ -14,16 +16,7 @@ const maxExplained = 5
 
 // why explains, for customers who are in a segment against expectation or not in it, what each part of its rule says.
 func (w *world) why(id string, want, got []string) []string {
-	i := slices.IndexFunc(w.ws.Segments, func(d segment.Definition) bool { return d.ID == id })
-	compiler, err := rule.NewCompiler()
-	if i < 0 || err != nil {
-		return nil
-	}
-	known := map[string]bool{}
-	for _, d := range w.ws.Segments {
-		known[d.ID] = true
-	}
-	r, err := compiler.Compile(w.ws.Segments[i].When, rule.WithOtherSegments(known))
+	r, err := w.ws.SegmentRule(id)
 	if err != nil {
 		return nil
 	}
@@ -46,9 +39,27 @@ func (w *world) explain(lines []string, x rule.Explanation, depth int) []string 
 	if x.Until != 0 {
 		line += " until " + written(w.since(x.Until))
 	}
-	lines = append(lines, line+": "+x.Text)
+	line += ": " + x.Text
+	if x.Value != "" {
+		line += " (is: " + w.relative(x.Value) + ")"
+	}
+	lines = append(lines, line)
 	for _, part := range x.Parts {
 		lines = w.explain(lines, part, depth+1)
 	}
 	return lines
+}
+
+var instants = regexp.MustCompile(`(^|[^"])(\d{4}-\d\d-\d\dT[0-9:.]+Z)`)
+
+// relative says an instant, but for one that a customer's own string holds, as scenarios do: since their start.
+func (w *world) relative(value string) string {
+	return instants.ReplaceAllStringFunc(value, func(found string) string {
+		parts := instants.FindStringSubmatch(found)
+		t, err := time.Parse(time.RFC3339, parts[2])
+		if err != nil {
+			return found
+		}
+		return parts[1] + written(w.since(event.At(t)))
+	})
 }

@@ -1,11 +1,12 @@
 package scenario
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -13,12 +14,12 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
-	"attune/pipeline/vault"
 	"attune/stages/deliver/template"
+	"attune/stages/normalize"
 )
 
-// version is that of the definitions in every scenario.
-const version = 1
+// firstVersion is that of the definitions with which every scenario begins.
+const firstVersion = 1
 
 // maxWakes bounds the wake-ups of one scenario.
 const maxWakes = 1_000_000
@@ -26,17 +27,19 @@ const maxWakes = 1_000_000
 // Start is the instant at which every scenario starts.
 func Start() time.Time { return time.Date(2026, time.January, 5, 9, 0, 0, 0, time.UTC) } // a Monday
 
-// world is the production pipeline in memory: customers, a log position, a clock.
+// world is the production pipeline in memory: what normalizes calls, customers, a log position, a clock.
 type world struct {
 	ws        *config.Workspace
 	chain     *pipeline.Chain
-	names     *vault.Names
+	calls     *normalize.Offline
 	start     event.Instant
 	now       event.Instant
 	position  uint64
-	customers []*customer          // in the order of their first call
-	users     map[string]*customer // by user id
+	customers []*customer // in the order of their first call
+	profiles  map[string]*customer
+	users     map[string]*customer // by user id, as last called
 	visitors  map[string]*customer // by anonymous id
+	alarms    alarms
 	wakes     int
 
 	deliveries []happened[pipeline.Delivery]
@@ -44,10 +47,11 @@ type world struct {
 }
 
 type customer struct {
-	name     string // the user id, else the anonymous id
-	profile  *profile.Profile
-	personal map[string]any // the vault
-	wake     event.Instant  // the armed wake-up; zero: none
+	name    string // the user id, else the anonymous id
+	order   int    // among the customers
+	profile *profile.Profile
+	wake    event.Instant // the armed wake-up; zero: none
+	history []event.Event
 }
 
 type happened[T any] struct {
@@ -56,25 +60,16 @@ type happened[T any] struct {
 }
 
 func newWorld(ws *config.Workspace, chain *pipeline.Chain) *world {
+	start := event.At(Start())
 	return &world{
-		ws: ws, chain: chain, names: vault.NewNames(vault.Declared{}), start: event.At(Start()),
-		users: map[string]*customer{}, visitors: map[string]*customer{},
+		ws: ws, chain: chain, calls: normalize.NewOffline(normalize.DefaultSettings()), start: start, now: start,
+		profiles: map[string]*customer{}, users: map[string]*customer{}, visitors: map[string]*customer{},
 	}
 }
 
 // advance runs every wake-up that is due up to an instant, each at its own, in the order of time.
 func (w *world) advance(to event.Instant) error {
-	defer func() { w.now = to }()
-	for {
-		var next *customer
-		for _, c := range w.customers {
-			if c.wake != 0 && c.wake <= to && (next == nil || c.wake < next.wake) {
-				next = c
-			}
-		}
-		if next == nil {
-			return nil
-		}
+	for next := w.alarms.next(to); next != nil; next = w.alarms.next(to) {
 		if w.wakes++; w.wakes > maxWakes {
 			return fmt.Errorf("the scenario needs more than %d wake-ups", maxWakes)
 		}
@@ -84,62 +79,92 @@ func (w *world) advance(to event.Instant) error {
 			return err
 		}
 	}
+	w.now = to
+	return nil
 }
 
-// call is one call at an instant.
-func (w *world) call(kind event.Type, name string, who Who, at event.Instant, properties, traits map[string]any) error {
-	c, joins := w.identify(who)
-	e := &event.Event{
-		ID: fmt.Sprintf("call-%d", w.position+1), Type: kind, Name: name, Profile: c.profile.ID, User: who.User,
-		Occurred: at, Accepted: at, Historical: who.Historical, Consent: who.Consent, Joins: joins,
+// call is one call at an instant, in Segment's shape: it is normalized as any other.
+func (w *world) call(kind event.Type, who Who, fields map[string]any) error {
+	fields["type"], fields["messageId"] = kind, "call-"+strconv.FormatUint(w.position+1, 10)
+	if who.User != "" {
+		fields["userId"] = who.User
+	}
+	if who.Anonymous != "" {
+		fields["anonymousId"] = who.Anonymous
 	}
 	if who.Occurred != nil {
-		e.Occurred = w.start.Add(*who.Occurred)
+		fields["timestamp"] = w.start.Add(*who.Occurred)
 	}
-	if kind == event.Track && (name == event.Subscribed || name == event.Unsubscribed) {
-		channel, ok := properties["channel"].(string)
-		if !ok {
-			channel = "email"
+	if len(who.Consent) > 0 || len(who.Context) > 0 {
+		context := maps.Clone(who.Context)
+		if context == nil {
+			context = map[string]any{}
 		}
-		e.Consent = maps.Clone(e.Consent)
-		if e.Consent == nil {
-			e.Consent = map[string]bool{}
+		if len(who.Consent) > 0 {
+			context["consent"] = map[string]any{"categoryPreferences": who.Consent}
 		}
-		e.Consent[channel] = name == event.Subscribed
+		fields["context"] = context
 	}
-	var err error
-	if e.Properties, err = event.ObjectOf(properties); err != nil {
-		return fmt.Errorf("properties: %w", err)
+	payload, err := json.Marshal(fields)
+	if err != nil {
+		return fmt.Errorf("the call is no JSON: %w", err)
 	}
-	if e.Traits, err = event.ObjectOf(c.keepPersonal(w.names, traits)); err != nil {
-		return fmt.Errorf("traits: %w", err)
+	e, err := w.calls.Call(payload, w.now, who.Historical)
+	if err != nil {
+		return fmt.Errorf("the call can't be used: %w", err)
 	}
-	return w.apply(c, e)
-}
-
-// identify finds the customer by the rules of production: a user id belongs to one for good, an anonymous id to
-// whom it was seen with last, a new user takes over the visitor it came with, and a known user and a visitor become one,
-// in the older profile.
-func (w *world) identify(who Who) (c *customer, joins []event.Join) {
-	c = w.find(who)
-	if visitor := w.visitors[who.Anonymous]; who.User != "" && visitor != nil && visitor != c && w.users[visitor.name] != visitor {
-		if slices.Index(w.customers, visitor) < slices.Index(w.customers, c) {
-			c, visitor = visitor, c
-		}
-		joins = append(joins, event.Join{Loser: visitor.profile.ID})
-		w.become(visitor, c)
-	}
+	c := w.customer(e.Profile)
+	c.name = cmp.Or(who.User, c.name, who.Anonymous)
 	if who.User != "" {
-		c.name = who.User
 		w.users[who.User] = c
 	}
 	if who.Anonymous != "" {
 		w.visitors[who.Anonymous] = c
 	}
-	return c, joins
+	c.history = append(c.history, *e)
+	return w.apply(c, e)
 }
 
-// become lets all that one customer is known by lead to another one; what they did follows through the log.
+func (w *world) customer(profileID string) *customer {
+	c := w.profiles[profileID]
+	if c == nil {
+		c = &customer{order: len(w.customers), profile: profile.New(profileID)}
+		w.customers, w.profiles[profileID] = append(w.customers, c), c
+	}
+	return c
+}
+
+// apply runs one record of the log.
+func (w *world) apply(c *customer, e *event.Event) error {
+	w.position++
+	result, err := w.chain.Apply(c.profile, e, w.position)
+	if err != nil {
+		return err
+	}
+	if result.Wake != 0 {
+		c.wake = result.Wake
+		w.alarms.set(c)
+	}
+	for _, d := range result.Deliveries {
+		w.deliveries = append(w.deliveries, happened[pipeline.Delivery]{c, d})
+	}
+	for _, d := range result.Facts.Decisions {
+		w.decisions = append(w.decisions, happened[pipeline.Decision]{c, d})
+	}
+	for i := range result.Leaving { // at once: a scenario has no way between two logs
+		sent := &result.Leaving[i]
+		to := w.customer(sent.Profile)
+		if sent.Type == event.Transfer {
+			w.become(c, to)
+		}
+		if err := w.apply(to, sent); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// become lets all that one customer is known by, and what they did, be another one's.
 func (w *world) become(loser, winner *customer) {
 	for _, ids := range []map[string]*customer{w.users, w.visitors} {
 		for id, c := range ids {
@@ -148,11 +173,8 @@ func (w *world) become(loser, winner *customer) {
 			}
 		}
 	}
-	for field, v := range loser.personal {
-		if _, known := winner.personal[field]; !known {
-			winner.personal[field] = v
-		}
-	}
+	winner.name = cmp.Or(winner.name, loser.name)
+	winner.history, loser.history = append(winner.history, loser.history...), nil
 	for i := range w.deliveries {
 		if w.deliveries[i].who == loser {
 			w.deliveries[i].who = winner
@@ -165,68 +187,30 @@ func (w *world) become(loser, winner *customer) {
 	}
 }
 
-// find is the customer whom the ids lead to, a new one where they lead to nobody.
-func (w *world) find(who Who) *customer {
-	c := w.users[who.User]
-	if who.User == "" {
-		c = w.visitors[who.Anonymous]
+// known is the customer whom a user's or a visitor's id names; nil: nobody.
+func (w *world) known(id string) *customer {
+	if c := w.users[id]; c != nil {
+		return c
 	}
-	if c == nil && who.User != "" && who.Anonymous != "" {
-		if v := w.visitors[who.Anonymous]; v != nil && w.users[v.name] != v {
-			c = v
-		}
-	}
-	if c == nil {
-		c = &customer{personal: map[string]any{}, profile: profile.New(fmt.Sprintf("p%d", len(w.customers)+1))}
-		c.name = who.Anonymous
-		w.customers = append(w.customers, c)
-	}
-	return c
+	return w.visitors[id]
 }
 
-// keepPersonal moves personal traits aside; a hash stands in their place, as in production.
-func (c *customer) keepPersonal(names *vault.Names, traits map[string]any) map[string]any {
-	kept := map[string]any{}
-	for name, v := range traits {
-		field, personal := names.Personal(name, true)
-		if !personal || v == nil {
-			kept[name] = v
-			continue
-		}
-		c.personal[field] = v
-		sum := sha256.Sum256([]byte(fmt.Sprint(v)))
-		kept[name] = "hash:" + hex.EncodeToString(sum[:8])
+// name is the name of the customer whom an id names; the id itself where it names nobody.
+func (w *world) name(id string) string {
+	if c := w.known(id); c != nil {
+		return c.name
 	}
-	return kept
+	return id
 }
 
-// apply runs one record of the log.
-func (w *world) apply(c *customer, e *event.Event) error {
-	w.position++
-	result, err := w.chain.Apply(c.profile, e, w.position)
-	if err != nil {
-		return err
+// named are the names of the customers whom ids name, sorted.
+func (w *world) named(ids []string) []string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = w.name(id)
 	}
-	if result.Wake != 0 {
-		c.wake = result.Wake
-	}
-	for _, d := range result.Deliveries {
-		w.deliveries = append(w.deliveries, happened[pipeline.Delivery]{c, d})
-	}
-	for _, d := range result.Facts.Decisions {
-		w.decisions = append(w.decisions, happened[pipeline.Decision]{c, d})
-	}
-	for i := range result.Leaving { // at once: a scenario has no way between two logs
-		sent := &result.Leaving[i]
-		for _, to := range w.customers {
-			if to.profile.ID == sent.Profile {
-				if err := w.apply(to, sent); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // members are the names of those in a segment, sorted.
@@ -258,7 +242,11 @@ func (w *world) render(h happened[pipeline.Delivery]) (mail, error) {
 		customer = map[string]any{}
 		data["customer"] = customer
 	}
-	for field, v := range h.who.personal {
+	for field, f := range w.calls.Personal(h.who.profile.ID).Fields {
+		var v any
+		if err := json.Unmarshal(f.Value, &v); err != nil {
+			return mail{}, err
+		}
 		customer[field] = v
 	}
 	var m mail

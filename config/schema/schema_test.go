@@ -116,7 +116,7 @@ func TestSchemasRefuse(t *testing.T) {
 		{"attune", "destinations: {mail: {smtp: {tls: maybe}}}"},
 		{"workspace", "{}"},
 		{"segment", "{id: x}"},
-		{"segment", "{id: x, when: y, min_size: 100}"},
+		{"segment", "{id: x, when: y, holdout: 5%}"},
 		{"campaign", "{id: x, on: {event: a}, send: {destination: mail, from: a, subject: b}}"},
 		{"campaign", "{id: x, on: {event: a}, wait: 1 hour, send: {destination: mail, from: a, subject: b, template: t}}"},
 		{"campaign", "{id: x, on: {event: a}, cap: {per: week, max: 1}, send: {destination: mail, from: a, subject: b, template: t}}"},

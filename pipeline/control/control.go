@@ -87,20 +87,41 @@ func (s *Store) Since(ctx context.Context, kind string) (time.Time, error) {
 	return entry.Created(), nil
 }
 
+// Option says more about a version than its object.
+type Option func(next *event.ControlRecord, newest event.ControlRecord)
+
+// Prepared puts definitions in force for all customers at now, as they were staged under the version; 0: under none,
+// since they lead to the same memberships as those before. Where fire is set, campaigns take the flips for a trigger.
+func Prepared(staged uint64, fire bool, now time.Time) Option {
+	return func(next *event.ControlRecord, newest event.ControlRecord) {
+		next.At, next.Before, next.Fire = max(event.At(now), newest.At+1), newest.Hash, fire
+		next.Staged = max(staged, newest.Staged)
+	}
+}
+
+// Staging has definitions prepared; fire is what their coming into force shall say.
+func Staging(fire bool) Option {
+	return func(next *event.ControlRecord, _ event.ControlRecord) { next.Fire = fire }
+}
+
 // Apply brings an object into force under the next version of its kind, unless the newest version already
 // has it, and returns the record. A crash in between is mended by applying again: each partition takes a
 // version once.
-func (s *Store) Apply(ctx context.Context, kind string, object []byte, now time.Time) (record event.ControlRecord, changed bool, err error) {
+func (s *Store) Apply(ctx context.Context, kind string, object []byte, now time.Time, options ...Option) (record event.ControlRecord, changed bool, err error) {
 	hash := Hash(object)
 	newest, revision, err := s.newest(ctx, kind)
 	if err != nil {
 		return record, false, err
 	}
-	if newest.Hash != hash {
+	next := event.ControlRecord{Kind: kind, Version: newest.Version + 1, Hash: hash, Staged: newest.Staged}
+	for _, option := range options {
+		option(&next, newest)
+	}
+	if newest.Hash != hash || newest.Staged != next.Staged {
 		if _, err := s.Put(ctx, object); err != nil {
 			return record, false, err
 		}
-		newest = event.ControlRecord{Kind: kind, Version: newest.Version + 1, Hash: hash}
+		newest = next
 		data, err := json.Marshal(newest)
 		if err != nil {
 			return record, false, err

@@ -124,7 +124,7 @@ func decodeText(v []byte) (string, error) {
 
 // decodeType finds the constant, so that the common ones cost no copy.
 func decodeType(v []byte) (Type, error) {
-	for _, t := range [...]Type{Track, Identify, Page, Screen, Group, Alias, Delivery, Wake, Control, Merge, Transfer} {
+	for _, t := range [...]Type{Track, Identify, Page, Screen, Group, Alias, Delivery, Wake, Control, Merge, Transfer, Prepare} {
 		if len(v) == len(t)+2 && string(v[1:len(v)-1]) == string(t) {
 			return t, nil
 		}
@@ -204,7 +204,11 @@ func (e *Event) append(b []byte) (_ []byte, err error) {
 	if c := e.Control; c != nil {
 		b = appendText(append(b, `,"control":{"kind":`...), c.Kind)
 		b = strconv.AppendUint(append(b, `,"version":`...), c.Version, 10)
-		b = append(appendText(append(b, `,"hash":`...), c.Hash), '}')
+		b = appendText(append(b, `,"hash":`...), c.Hash)
+		if b, err = c.appendSwitch(b); err != nil {
+			return nil, err
+		}
+		b = append(b, '}')
 	}
 	b = appendText(append(b, `,"source":{"name":`...), e.Source.Name)
 	b = strconv.AppendUint(append(b, `,"ordinal":`...), e.Source.Ordinal, 10)
@@ -212,6 +216,23 @@ func (e *Event) append(b []byte) (_ []byte, err error) {
 		b = strconv.AppendUint(append(b, `,"after":`...), e.Source.After, 10)
 	}
 	return append(b, '}', '}'), nil
+}
+
+// appendSwitch writes how definitions come into force.
+func (c *ControlRecord) appendSwitch(b []byte) (_ []byte, err error) {
+	if c.At != 0 {
+		if b, err = c.At.append(append(b, `,"at":`...)); err != nil {
+			return nil, err
+		}
+	}
+	b = appendOptional(b, `,"before":`, c.Before)
+	if c.Staged != 0 {
+		b = strconv.AppendUint(append(b, `,"staged":`...), c.Staged, 10)
+	}
+	if c.Fire {
+		b = append(b, `,"fire":true`...)
+	}
+	return b, nil
 }
 
 // append writes an object, compacted: what ParseObject has read goes on byte for byte.

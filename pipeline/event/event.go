@@ -17,6 +17,7 @@ const (
 	Control  Type = "control"  // a control record: changes what decides, belongs to no profile
 	Merge    Type = "merge"    // the profile goes on in another one: it hands over all that it is
 	Transfer Type = "transfer" // what a merged profile was, on its way to the one it goes on in
+	Prepare  Type = "prepare"  // has the customer judged by staged definitions; states nothing of its own
 )
 
 // Names from Segment's ecommerce and email specs that Attune gives a meaning of its own.
@@ -83,9 +84,18 @@ type MergeRecord struct {
 // ControlRecord names an immutable object that steers decisions from here on. The object is stored before
 // its record; versions of a kind only rise.
 type ControlRecord struct {
-	Kind    string `json:"kind"` // "definitions"
+	Kind    string `json:"kind"` // "definitions", "staged", …
 	Version uint64 `json:"version"`
 	Hash    string `json:"hash"` // of the object, in the objects bucket
+
+	// Of definitions that come into force for all customers at one instant: when that is, the hash of the
+	// definitions before them, and the version under which they were staged (0: they were not).
+	At     Instant `json:"at,omitempty"`
+	Before string  `json:"before,omitempty"`
+	Staged uint64  `json:"staged,omitempty"`
+	// Fire has campaigns take the flips that the definitions lead to for any other's. Of staged definitions it is
+	// what their coming into force shall say.
+	Fire bool `json:"fire,omitempty"`
 }
 
 // Source says where a record came from, so that whoever reads a partition's log applies it once.

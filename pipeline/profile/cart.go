@@ -2,6 +2,8 @@ package profile
 
 import (
 	"cmp"
+	"math"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -126,4 +128,44 @@ func (p *Profile) CartLines() []CartLine {
 		lines = append(lines, line)
 	}
 	return slices.DeleteFunc(lines, func(l CartLine) bool { return l.Quantity == 0 })
+}
+
+// CartTotals are how many products are in the cart, how many pieces of them, and what they cost at the prices last said;
+// what has no price counts nothing. They never change by themselves.
+func (p *Profile) CartTotals() (products int, items int64, value event.Money) {
+	for i, c := range p.Cart {
+		if slices.ContainsFunc(p.Cart[:i], func(before CartChange) bool { return before.Product == c.Product }) {
+			continue
+		}
+		quantity, price := p.inCart(p.Cart[i:], c.Product)
+		if quantity == 0 {
+			continue
+		}
+		products++
+		items += quantity
+		cost := event.Money(math.MaxInt64)
+		if high, low := bits.Mul64(uint64(price), uint64(quantity)); high == 0 && low < math.MaxInt64 { // neither is negative
+			cost = event.Money(low)
+		}
+		value = value.Plus(cost)
+	}
+	return products, items, value
+}
+
+// InCart is how many pieces of a product are in the cart. It never changes by itself.
+func (p *Profile) InCart(product string) int64 {
+	quantity, _ := p.inCart(p.Cart, product)
+	return quantity
+}
+
+func (p *Profile) inCart(changes []CartChange, product string) (quantity int64, price event.Money) {
+	for i := range changes {
+		if c := &changes[i]; c.Product == product {
+			quantity = max(0, quantity+c.Quantity) // who takes out what isn't there owes nothing
+			if c.Price != 0 {
+				price = c.Price
+			}
+		}
+	}
+	return quantity, price
 }

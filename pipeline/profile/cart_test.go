@@ -96,3 +96,28 @@ func TestRecency(t *testing.T) {
 		t.Errorf("monetary value %s", p.Monetary())
 	}
 }
+
+// The totals and the quantity of one product are those of the lines.
+func TestCartTotals(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := profile.New("p")
+		for range rapid.IntRange(0, 70).Draw(t, "changes") {
+			p.ChangeCart(profile.CartChange{
+				At: event.Instant(rapid.IntRange(1, 30).Draw(t, "at")), Product: rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "product"),
+				Quantity: rapid.Int64Range(-3, 3).Draw(t, "quantity"), Price: event.Money(rapid.IntRange(0, 5).Draw(t, "price")),
+			})
+		}
+		var items int64
+		var value event.Money
+		lines := p.CartLines()
+		for _, l := range lines {
+			items, value = items+l.Quantity, value+l.Price*event.Money(l.Quantity)
+			if n := p.InCart(l.Product); n != l.Quantity {
+				t.Fatalf("%s: %d in the cart, %d in its line", l.Product, n, l.Quantity)
+			}
+		}
+		if n, i, v := p.CartTotals(); n != len(lines) || i != items || v != value {
+			t.Fatalf("%d products, %d items, %s; the lines have %d, %d, %s", n, i, v, len(lines), items, value)
+		}
+	})
+}

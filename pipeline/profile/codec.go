@@ -44,8 +44,7 @@ func Append(b []byte, p *Profile) []byte {
 		b = appendEntry(b, 11, appendTimes(protowire.AppendFixed64(inner[:0], id), p.Windows[id]))
 	}
 	for _, name := range sortedKeys(names[:0], p.Segments) {
-		m := p.Segments[name]
-		b = appendEntry(b, 12, appendInt(appendInt(appendBool(appendText(inner[:0], 1, name), 2, m.In), 3, m.Since), 4, m.Until))
+		b = appendEntry(b, 12, appendMembership(inner[:0], name, p.Segments[name]))
 	}
 	b = appendUint(b, 13, p.Definitions)
 	for i := range p.Waits {
@@ -71,6 +70,9 @@ func Append(b []byte, p *Profile) []byte {
 		b = appendEntry(b, 40, appendKept(inner[:0], id, p.Kept[id]))
 	}
 	b = appendInt(b, 41, p.SegmentsDue)
+	if p.Next != nil {
+		b = appendEntry(b, 42, appendNext(inner[:0], p.Next))
+	}
 	b = appendText(b, 50, p.Into)
 	for i := range p.Awaits {
 		b = appendEntry(b, 51, appendAwait(inner[:0], &p.Awaits[i]))
@@ -80,6 +82,10 @@ func Append(b []byte, p *Profile) []byte {
 	}
 	b = appendBytes(b, 60, appendPropensities(inner[:0], &p.Propensities))
 	return appendBytes(b, 61, appendViewed(inner[:0], p.Bought))
+}
+
+func appendMembership(b []byte, segment string, m Membership) []byte {
+	return appendInt(appendInt(appendBool(appendText(b, 1, segment), 2, m.In), 3, m.Since), 4, m.Until)
 }
 
 // appendActivity writes the last time by its distance from the first, which is short.

@@ -184,6 +184,9 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 		return readKept(&p.Kept, w.part)
 	case 41:
 		p.SegmentsDue = w.instant()
+	case 42:
+		p.Next = new(Next)
+		return readFields(w.part, p.Next.field)
 	case 50:
 		p.Into = w.text()
 	case 51:

@@ -43,6 +43,7 @@ func Merge(winner, loser *Profile) {
 	slices.SortFunc(w.Cart, byTime)
 	w.settleCart()
 	w.Zone = laterZone(w.Zone, l.Zone)
+	w.Next = mergeNext(w, l)
 	w.Windows = mergeWindows(w.Windows, l.Windows)
 	w.Kept = mergeKept(w.Kept, l.Kept)
 	w.Segments = mergeSegments(w.Segments, l.Segments)

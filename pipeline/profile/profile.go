@@ -76,6 +76,8 @@ type Profile struct {
 	Members *Members
 	// Definitions is the version of the definitions by which Segments was last computed.
 	Definitions uint64
+	// Next is what staged definitions make of the customer; nil: nothing yet, or none are staged.
+	Next *Next
 
 	// Waits are the campaigns that have been triggered and not yet decided, by due instant.
 	Waits []Wait
@@ -157,6 +159,7 @@ type Members struct {
 	Set   any      // whose numbers they are
 	Count int      // how many Segments there were
 	In    []uint64 // a bit for each segment
+	Held  []uint8  // for each segment, what its keeper notes of the last answer
 }
 
 // Membership is where a profile stands with one segment.

@@ -131,6 +131,13 @@ func profiles() *rapid.Generator[*profile.Profile] {
 			}), 0, 3).Draw(t, "kept"),
 		}
 		p.SegmentsDue = p.EarliestUntil()
+		if rapid.Bool().Draw(t, "staged") {
+			p.Next = &profile.Next{
+				Version: rapid.Uint64Min(1).Draw(t, "version"), Since: rapid.Uint64().Draw(t, "since"), Read: rapid.Uint64().Draw(t, "read"),
+				Filled: rapid.Bool().Draw(t, "filled"), Definitions: rapid.Uint64().Draw(t, "judged"), SegmentsDue: at.Draw(t, "due"),
+				Windows: p.Windows, Kept: p.Kept, Segments: p.Segments,
+			}
+		}
 		return p
 	})
 }

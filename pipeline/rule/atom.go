@@ -23,6 +23,7 @@ type atom struct {
 	n     int     // at least so many
 
 	left, right number
+	words       words
 	moment      moment
 	span        event.Instant // since, until: milliseconds; sequences: within; shares: ten-thousandths
 	outer       event.Instant // sequences: the window, milliseconds
@@ -49,6 +50,9 @@ const (
 	triggerHas                   // a property of the triggering event passes the test
 	triggerNamed                 // its name does
 	shared                       // the customer is in the stable random share
+	worded                       // a word about the customer passes the test
+	confident                    // the style group is founded at least so well: right
+	inCart                       // the product is in the cart
 )
 
 func (a *atom) eval(v *view) (ok bool, until event.Instant) {
@@ -65,9 +69,7 @@ func (a *atom) eval(v *view) (ok bool, until event.Instant) {
 		}
 		return a.test.holds(traitAt(v.p, a.name)), 0
 	case compared:
-		left, soonest := a.left.get(v.p, v.now)
-		right, until := a.right.get(v.p, v.now)
-		return a.relation.holds(left, right), sooner(soonest, until)
+		return a.evalNumbers(v)
 	case consented:
 		return v.p.Consents[a.name].Granted, 0
 	case member:
@@ -76,11 +78,17 @@ func (a *atom) eval(v *view) (ok bool, until event.Instant) {
 	case triggerHas:
 		return a.test.holds(v.event.Properties.Get(a.name)), 0
 	case triggerNamed:
-		return a.test.holdsText([]byte(v.event.Name)), 0
+		return a.test.holdsWord(v.event.Name), 0
 	case shared:
 		return shareOf(a.name, v.p.ID) < int64(a.span), 0
 	case elapsed, remaining, dated:
 		return a.evalMoment(v)
+	case worded:
+		return a.evalWord(v)
+	case confident:
+		return v.p.StyleConfident(a.right.fixed, v.now)
+	case inCart:
+		return v.p.InCart(a.name) > 0, 0
 	case summed, averaged:
 		return a.evalSum(v)
 	case different:
@@ -286,6 +294,12 @@ func (a *atom) write(b *strings.Builder) {
 		a.test.write(b, "property("+strconv.Quote(a.name)+")")
 	case triggerNamed:
 		a.test.write(b, "event.name")
+	case worded:
+		a.test.write(b, a.words.String())
+	case confident:
+		b.WriteString("compare(customer.style_confidence >= " + a.right.String() + ")")
+	case inCart:
+		b.WriteString("in_cart(" + strconv.Quote(a.name) + ")")
 	case shared:
 		b.WriteString("in_percent(" + strconv.Quote(a.name) + ", " + strconv.FormatFloat(float64(a.span)/100, 'g', -1, 64) + ")")
 	}

@@ -44,6 +44,8 @@ func (t *translator) comparison(e ast.Expr, rel relation, args []ast.Expr) *node
 		return t.minimum(e, left, rel, c)
 	case aSpan:
 		return t.passed(e, left, rel, c)
+	case aConfidence:
+		return t.founded(e, left, rel, c)
 	case aMoment:
 		t.fail(e, `write `+left.example+`, or compare with date("2026-11-27")`, "%s is a moment and can't be compared with %s", left.what, c)
 		return nil
@@ -65,13 +67,16 @@ func (t *translator) value(e ast.Expr, left *operand, rel relation, c *constant)
 			t.fail(e, left.example, "%s is a string and can't be compared with %s", left.what, c)
 			return nil
 		}
+		if a.kind == worded && !t.known(e, &a.words, []constant{*c}) {
+			return nil
+		}
 		a.test = test{op: is, want: []constant{*c}}
 		if rel == unequal {
 			return negation(ask(&a))
 		}
 		return ask(&a)
 	}
-	if c.kind != aNumber || a.kind == triggerNamed {
+	if c.kind != aNumber || a.kind == triggerNamed || a.kind == worded {
 		t.fail(e, "strings and booleans compare with ==, != and in", "%s has no order with %s", left.what, c)
 		return nil
 	}
@@ -178,7 +183,7 @@ func (t *translator) membership(e ast.Expr, args []ast.Expr) *node {
 		if c := t.constant(args[0]); c != nil {
 			if list := t.operand(args[1]); list == nil {
 				return nil
-			} else if list.kind == aValue && list.atom.kind != triggerNamed {
+			} else if list.kind == aValue && list.atom.kind != triggerNamed && list.atom.kind != worded {
 				a := list.atom
 				a.test = test{op: hasElement, want: []constant{*c}}
 				return ask(&a)
@@ -196,6 +201,9 @@ func (t *translator) membership(e ast.Expr, args []ast.Expr) *node {
 	switch left.kind {
 	case aValue:
 		a := left.atom
+		if a.kind == worded && !t.known(e, &a.words, want) {
+			return nil
+		}
 		a.test = test{op: is, want: want}
 		return ask(&a)
 	case aCustomerNumber:

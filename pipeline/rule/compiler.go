@@ -19,15 +19,16 @@ const (
 type Compiler struct {
 	env   *cel.Env
 	zones *zones
+	tiers []string
 }
 
-// NewCompiler prepares the language.
-func NewCompiler() (*Compiler, error) {
+// NewCompiler prepares the language. With the names of the loyalty tiers it refuses to compare customer.tier with another.
+func NewCompiler(tiers ...string) (*Compiler, error) {
 	env, err := cel.NewCustomEnv(declarations()...)
 	if err != nil {
 		return nil, fmt.Errorf("rule compiler: %w", err)
 	}
-	return &Compiler{env: env, zones: newZones()}, nil
+	return &Compiler{env: env, zones: newZones(), tiers: tiers}, nil
 }
 
 // Option says what a rule may ask besides the customer.
@@ -74,6 +75,7 @@ func (c *Compiler) Compile(text string, opts ...Option) (*Rule, error) {
 		return nil, syntaxErrors(text, issues.Errors())
 	}
 	t := newTranslator(text, parsed.NativeRep(), o)
+	t.tiers = c.tiers
 	root := t.boolean(parsed.NativeRep().Expr(), 1)
 	if err := t.errors(); err != nil {
 		return nil, err

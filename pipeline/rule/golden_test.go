@@ -64,7 +64,7 @@ func TestGolden(t *testing.T) {
 
 func compiler(t testing.TB) *Compiler {
 	t.Helper()
-	c, err := NewCompiler()
+	c, err := NewCompiler("silver", "gold")
 	if err != nil {
 		t.Fatal(err)
 	}

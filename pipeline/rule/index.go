@@ -13,14 +13,18 @@ type index struct {
 	allTrait []int32                // every atom that looks at traits
 	totals   map[string]*thresholds
 	numbers  [numberKinds]*thresholds
+	scores   []named
 	moments  [momentKinds][]int32
+	words    [wordKinds][]int32
+	acts     []int32 // the customer's acts change what they look at
+	zoned    []int32 // they look at the time zone
 	consents map[string][]int32
 	segments map[string][]int32
 }
 
 const (
-	numberKinds = netRevenue + 1
-	momentKinds = scoredAt + 1
+	numberKinds = recency + 1
+	momentKinds = foretoldAt + 1
 )
 
 // traitAtoms are the atoms that look at one trait.
@@ -29,6 +33,12 @@ type traitAtoms struct {
 	numbers thresholds         // in an order with, or equal to, a number
 	others  []int32            // any other test
 	unclear []int32            // looks at more than this trait's value
+}
+
+// named are the atoms that compare a number which is known by its kind and name.
+type named struct {
+	number
+	thresholds
 }
 
 // thresholds are atoms that compare a number with constants, by the constants.
@@ -51,9 +61,7 @@ func (x *index) add(id int32, a *atom) {
 			x.leaves[l.ID] = append(list, id)
 		}
 		if l.window.zoned() {
-			zone := x.trait(zoneTrait)
-			zone.unclear = append(zone.unclear, id)
-			x.allTrait = append(x.allTrait, id)
+			x.addZoned(id)
 		}
 	}
 	switch a.kind {
@@ -65,11 +73,21 @@ func (x *index) add(id int32, a *atom) {
 		x.segments[a.name] = append(x.segments[a.name], id)
 	case traitPasses:
 		x.addTrait(id, a)
+	case worded:
+		if a.words.kind < wordKinds {
+			x.words[a.words.kind] = append(x.words[a.words.kind], id)
+		} else {
+			x.acts = append(x.acts, id)
+		}
+	case confident, inCart:
+		x.acts = append(x.acts, id)
 	case elapsed, remaining, dated:
 		switch a.moment.kind {
 		case traitMoment:
 			x.addUnclear(id, a.moment.name)
 		case lastOf, firstOf:
+		case cartChanged:
+			x.acts = append(x.acts, id)
 		default:
 			x.moments[a.moment.kind] = append(x.moments[a.moment.kind], id)
 		}
@@ -95,17 +113,34 @@ func (x *index) addNumbers(id int32, a *atom) {
 			}
 			return x.totals[n.name]
 		}
+		if n.kind == propensityOf || n.kind == confidenceOf {
+			i := slices.IndexFunc(x.scores, func(s named) bool { return s.kind == n.kind && s.name == n.name })
+			if i < 0 {
+				i = len(x.scores)
+				x.scores = append(x.scores, named{number: *n})
+			}
+			return &x.scores[i].thresholds
+		}
 		if x.numbers[n.kind] == nil {
 			x.numbers[n.kind] = &thresholds{}
 		}
 		return x.numbers[n.kind]
 	}
+	numbers := []*number{&a.left, &a.right}
 	if a.right.kind == fixed {
-		of(&a.left).add(id, a.right.fixed)
-		return
+		numbers = numbers[:1]
 	}
-	for _, n := range []*number{&a.left, &a.right} {
-		if list := of(n); !slices.Contains(list.others, id) {
+	for _, n := range numbers {
+		if n.kind == sendHour {
+			x.addZoned(id)
+		}
+		if n.kind.behavioural() {
+			if last := len(x.acts) - 1; last < 0 || x.acts[last] != id {
+				x.acts = append(x.acts, id)
+			}
+		} else if a.right.kind == fixed {
+			of(n).add(id, a.right.fixed)
+		} else if list := of(n); !slices.Contains(list.others, id) {
 			list.others = append(list.others, id)
 		}
 	}
@@ -116,6 +151,11 @@ func (x *index) trait(name string) *traitAtoms {
 		x.traits[name] = &traitAtoms{byText: map[string][]int32{}}
 	}
 	return x.traits[name]
+}
+
+func (x *index) addZoned(id int32) {
+	x.zoned = append(x.zoned, id)
+	x.addUnclear(id, zoneTrait)
 }
 
 func (x *index) addUnclear(id int32, path string) {
@@ -161,6 +201,9 @@ func (x *index) sort() {
 	}
 	for _, t := range x.totals {
 		t.sort()
+	}
+	for i := range x.scores {
+		x.scores[i].sort()
 	}
 	for _, t := range x.numbers {
 		if t != nil {

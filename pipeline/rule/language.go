@@ -12,7 +12,7 @@ import (
 
 func languageHint() string {
 	return "not in Attune's rule language; it has: did, count, sum, avg, min, max, distinct, first, last, since, until, ever, total, " +
-		"sequence, followed, not_followed, trait, has_trait, consent, customer.…, in_segment, in_percent, date, property, has_property, event.…, " +
+		"sequence, followed, not_followed, trait, has_trait, consent, customer.…, propensity, confidence, affinity, favourite, in_cart, in_segment, in_percent, date, property, has_property, event.…, " +
 		"&& || !, comparisons with constants, in, and contains, startsWith, endsWith, matches"
 }
 
@@ -39,6 +39,11 @@ func signatures() map[string]string {
 		"consent":      `consent("email")`,
 		"trait":        `trait("plan") == "pro"`,
 		"has_trait":    `has_trait("plan")`,
+		"propensity":   `propensity("purchase") >= 0.2`,
+		"confidence":   `confidence("purchase") >= 0.8`,
+		"affinity":     `affinity("category", "sneakers") >= 0.3`,
+		"favourite":    `favourite("brand") == "Acme"`,
+		"in_cart":      `in_cart("product-id")`,
 		"in_segment":   `in_segment("some-segment")`,
 		"in_percent":   `in_percent("some name", 10)`,
 		"property":     `property("category") == "sneakers"`,
@@ -48,6 +53,17 @@ func signatures() map[string]string {
 
 // Functions are the names of all functions, sorted.
 func Functions() []string { return slices.Sorted(maps.Keys(signatures())) }
+
+// Variables are the names of all that is known without a function, sorted: "customer.clv" and its like.
+func Variables() []string {
+	names := slices.Concat(slices.Collect(maps.Keys(customerNumbers())), slices.Collect(maps.Keys(customerWords())),
+		slices.Collect(maps.Keys(customerMoments())), []string{styleConfidence})
+	for i := range names {
+		names[i] = "customer." + names[i]
+	}
+	slices.Sort(names)
+	return names
+}
 
 // declarations are the closed set of functions and variables, and nothing of CEL's standard library.
 func declarations() []cel.EnvOption {
@@ -110,6 +126,11 @@ func declarations() []cel.EnvOption {
 		function("consent", cel.BoolType, types(text)),
 		function("trait", anything, types(text)),
 		function("has_trait", cel.BoolType, types(text)),
+		function("propensity", cel.DoubleType, types(text)),
+		function("confidence", cel.DoubleType, types(text)),
+		function("affinity", cel.DoubleType, pair(text)),
+		function("favourite", text, types(text)),
+		function("in_cart", cel.BoolType, types(text)),
 		function("in_segment", cel.BoolType, types(text)),
 		function("in_percent", cel.BoolType, types(text, cel.IntType), types(text, cel.DoubleType)),
 		function("property", anything, types(text)),
@@ -119,6 +140,10 @@ func declarations() []cel.EnvOption {
 	}
 	for name := range customerNumbers() {
 		opts = append(opts, cel.Variable("customer."+name, cel.DoubleType))
+	}
+	opts = append(opts, cel.Variable("customer."+styleConfidence, cel.DoubleType))
+	for name := range customerWords() {
+		opts = append(opts, cel.Variable("customer."+name, text))
 	}
 	for name := range customerMoments() {
 		opts = append(opts, cel.Variable("customer."+name, cel.TimestampType))

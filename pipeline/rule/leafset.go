@@ -86,7 +86,7 @@ func (in *listeners) each(e *event.Event, visit func(*Leaf)) {
 			continue
 		}
 		for _, l := range in.keyed[i].byValue[string(text)] {
-			if l.passes(e) {
+			if len(l.filter) == 1 || l.passes(e) { // one was the key
 				visit(l)
 			}
 		}

@@ -19,12 +19,15 @@ const (
 	firstOrder
 	lastOrder
 	scoredAt
+	foretoldAt
+	cartChanged // which a profile doesn't tell of before a step
 )
 
 // customerMoments are the instants of the customer, by their names after "customer.".
 func customerMoments() map[string]momentKind {
 	return map[string]momentKind{
 		"first_seen": firstSeen, "last_seen": lastSeen, "first_order": firstOrder, "last_order": lastOrder, "scored": scoredAt,
+		"propensity_scored": foretoldAt, "cart_changed": cartChanged,
 	}
 }
 
@@ -74,6 +77,12 @@ func (m *moment) get(p *profile.Profile, now event.Instant) (at event.Instant, o
 		at = p.Orders.Last
 	case scoredAt:
 		at = p.Scores.Scored
+	case foretoldAt:
+		at = p.Propensities.At
+	case cartChanged:
+		if n := len(p.Cart); n > 0 {
+			at = p.Cart[n-1].At
+		}
 	}
 	return at, at != 0, 0
 }

@@ -1,8 +1,6 @@
 package rule
 
 import (
-	"maps"
-	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
@@ -38,6 +36,7 @@ const (
 	aSpan    // since, until
 	aMoment
 	aDate
+	aConfidence // of the style group
 )
 
 // extreme is what min or max asks about.
@@ -103,6 +102,19 @@ func (t *translator) callOperand(e ast.Expr, call ast.CallExpr) *operand {
 		ok = t.spanTo(e, call, op)
 	case "date":
 		ok = t.date(e, call, op)
+	case "propensity", "confidence":
+		var score string
+		if score, ok = t.word1(e, call, "a score's name"); ok {
+			t.fields["propensity:"+score] = true
+			op.kind, op.number = aCustomerNumber, &number{kind: map[string]numberKind{"propensity": propensityOf, "confidence": confidenceOf}[name], name: score}
+		}
+	case "affinity":
+		op.number, ok = t.affinity(e, call)
+		op.kind = aCustomerNumber
+	case "favourite":
+		var of words
+		of, ok = t.favourite(e, call)
+		op.kind, op.atom = aValue, atom{kind: worded, words: of}
 	case "total":
 		var event string
 		if event, ok = t.word1(e, call, "an event's name"); ok {
@@ -283,8 +295,18 @@ func (t *translator) variable(e ast.Expr) *operand {
 			t.fields[path] = true
 			return &operand{kind: aMoment, moment: moment{kind: kind, name: path}, what: path, example: "since(" + path + `) > "30d"`}
 		}
-		names := slices.Sorted(maps.Keys(customerNumbers()))
-		names = append(names, slices.Sorted(maps.Keys(customerMoments()))...)
+		if kind, known := customerWords()[rest]; known {
+			t.fields[path] = true
+			return &operand{kind: aValue, atom: atom{kind: worded, words: words{kind: kind, name: path}}, what: path, example: path + ` == "word"`}
+		}
+		if rest == styleConfidence {
+			t.fields[path] = true
+			return &operand{kind: aConfidence, what: path, example: path + " >= 0.5"}
+		}
+		var names []string
+		for _, name := range Variables() {
+			names = append(names, strings.TrimPrefix(name, "customer."))
+		}
 		t.fail(e, nearest(rest, names, "customer has: "+strings.Join(names, ", ")), "%s is unknown", path)
 		return nil
 	case path == "event.name":

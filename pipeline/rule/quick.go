@@ -61,11 +61,19 @@ func (s *Set) quicken(a *atom) quick {
 	return quick{}
 }
 
-// flat is a rule that is one chain of && or of || over atoms, as most are: its parts lie together in the set's list, each
-// twice the atom's number, and one more below a not.
+// flat is a rule that is one chain of && or of || over atoms, as most are. Its parts are each twice the atom's number, and
+// one more below a not. Few lie in it, many in the set's list, from few[0] to few[1].
 type flat struct {
-	from, to int32 // none: the rule is not flat
-	neutral  bool
+	few     [6]int32
+	n       uint16 // how many; none: the rule is not flat
+	neutral bool
+}
+
+func (f *flat) parts(s *Set) []int32 {
+	if int(f.n) <= len(f.few) {
+		return f.few[:f.n]
+	}
+	return s.flats[f.few[0]:f.few[1]]
 }
 
 func (s *Set) flatten(root *node) flat {
@@ -86,9 +94,12 @@ func (s *Set) flatten(root *node) flat {
 	}
 	// What looks into the profile's maps comes last: an answer that decides may come before it.
 	slices.SortStableFunc(codes, func(a, b int32) int { return cmp.Compare(s.quick[a>>1].cost(), s.quick[b>>1].cost()) })
-	f := flat{from: int32(len(s.flats)), neutral: root.op != either}
-	s.flats = append(s.flats, codes...)
-	f.to = int32(len(s.flats))
+	f := flat{n: uint16(len(codes)), neutral: root.op != either}
+	if copy(f.few[:], codes) < len(codes) {
+		f.few[0] = int32(len(s.flats))
+		s.flats = append(s.flats, codes...)
+		f.few[1] = int32(len(s.flats))
+	}
 	return f
 }
 
@@ -102,25 +113,41 @@ func (q *quick) cost() int {
 	return 2
 }
 
-// eval is combine over the parts.
-func (f *flat) eval(s *Set, v *view) (bool, event.Instant) {
+// partOf is which part of a flat rule the atom is; everyPart where it isn't one part among the first.
+func (s *Set) partOf(f *flat, atom int32) int {
+	found := everyPart
+	for i, code := range f.parts(s) {
+		if code>>1 == atom {
+			if found != everyPart {
+				return everyPart
+			}
+			found = min(i, everyPart)
+		}
+	}
+	return found
+}
+
+// eval is combine over the parts. held is the part that holds the answer; everyPart where each of them does.
+func (f *flat) eval(s *Set, v *view) (ok bool, until event.Instant, held uint8) {
 	var soonest, latest event.Instant
 	decided := false
 	m := v.memo
-	for _, code := range s.flats[f.from:f.to] {
+	for i, code := range f.parts(s) {
 		ok, until := m.eval(int(code>>1), v)
 		ok = ok != (code&1 != 0)
 		switch {
 		case ok != f.neutral && until == 0:
-			return ok, 0
+			return ok, 0, uint8(min(i, everyPart))
 		case ok != f.neutral:
-			decided, latest = true, max(latest, until)
+			if decided = true; until > latest {
+				latest, held = until, uint8(min(i, everyPart))
+			}
 		case until != 0 && (soonest == 0 || until < soonest):
 			soonest = until
 		}
 	}
 	if decided {
-		return !f.neutral, latest
+		return !f.neutral, latest, held
 	}
-	return f.neutral, soonest
+	return f.neutral, soonest, everyPart
 }

@@ -48,6 +48,19 @@ func (r *Rule) Leaves() []*Leaf { return slices.Clone(r.leaves) }
 // Reads tells what the answer depends on, so that only what may have changed is asked again.
 func (r *Rule) Reads() Reads { return r.reads }
 
+// Requires are the segments of which the customer has to be a member for the rule to be true, or may have to; sorted.
+// One that is only asked for below a not, which leaves its members out, is not among them.
+func (r *Rule) Requires() []string {
+	var ids []string
+	r.root.atoms(false, func(n *node, negated bool) {
+		if n.atom.kind == member && !negated {
+			ids = append(ids, n.atom.name)
+		}
+	})
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
 // MaxBytes is what the rule's leaves take at most in a stored profile; rules that ask the same share it.
 func (r *Rule) MaxBytes() int {
 	n := 0

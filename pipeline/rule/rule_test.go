@@ -311,6 +311,8 @@ func FuzzCompile(f *testing.F) {
 		`sum("A", "x", {"y": {">=": 1}}, "today") > 5 && avg("A", "x") != 2.5`, `last("A", "x").matches("a+") || first("A", "x") in [1, "b"]`,
 		`sequence(["A", ["B", {"x": ["y"]}]], "1h", "1d") && !not_followed("A", "B", "1m", "2w")`, `since(trait("a.b")) > "1d" && until(last("A")) < "400d"`,
 		`distinct("A", "x", "this month") == 99 || min("A", "x", "2026-01-01/") < -1e3 || in_percent("s", 0.01)`, `date("0001-01-01") < first("A", {"x": true})`,
+		`affinity("category", "x") >= 0.3 && favourite("brand") != "y" && customer.style_confidence >= 0.5 && in_cart("p")`,
+		`customer.lifecycle == "new" && customer.tier in ["gold"] && customer.recency_days == 1e300 && customer.send_hour > -1 && since(customer.cart_changed) > "1d"`,
 	} {
 		f.Add(seed)
 	}

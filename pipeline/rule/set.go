@@ -15,7 +15,8 @@ import (
 //
 // A rule that is true is so because of atoms that are true (those below a not: false), and stays true as long as these
 // do; what becomes true besides can't change it. A rule that is false, the same way round. So a step marks, for each
-// atom that changed, only the rules that lean on it.
+// atom that changed, only the rules that lean on it. Of several parts each of which decides a flat rule, the one that does
+// so for longest holds its answer: as long as this one stays, the others may change as they like.
 type Set struct {
 	rules  []ranked // by rank: after those whose segments it asks for, else in the order given
 	rank   map[string]int
@@ -23,7 +24,8 @@ type Set struct {
 	words  map[string]int32
 	atoms  []*atom
 	quick  []quick   // by atom
-	flats  []int32   // the parts of flat rules
+	flat   []flat    // by rank
+	flats  []int32   // the parts of flat rules that have many
 	leans  []leaning // by atom
 	leaves *LeafSet
 	index  index
@@ -35,11 +37,18 @@ type Set struct {
 type ranked struct {
 	id   string
 	root *node
-	flat flat
 }
 
-// leaning are the ranks of the rules that ask the atom: as it is, and below a not.
-type leaning struct{ plain, negated []int32 }
+// leaning are the rules that ask the atom: as it is, and below a not.
+type leaning struct{ plain, negated []lean }
+
+// lean is a rule's rank, and in the lowest bits which part of it the atom is: everyPart where there is more to know.
+type lean int32
+
+const (
+	partBits  = 3
+	everyPart = 1<<partBits - 1
+)
 
 // NewSet puts rules together. ids are the segments that they define, by which in_segment asks for them.
 // Rules that ask for each other are refused with a [*CycleError].
@@ -54,21 +63,22 @@ func NewSet(ids []string, rules []*Rule) (*Set, error) {
 		s.rank[ids[i]] = rank
 		s.rules = append(s.rules, ranked{id: ids[i], root: s.share(rules[i].root, byText, byName)})
 	}
+	s.settle()
 	s.leans = make([]leaning, len(s.atoms))
 	for rank := range s.rules {
+		f := s.flatten(s.rules[rank].root)
+		s.flat = append(s.flat, f)
 		s.rules[rank].root.atoms(false, func(n *node, negated bool) {
 			list := &s.leans[n.id].plain
 			if negated {
 				list = &s.leans[n.id].negated
 			}
-			if last := len(*list) - 1; last < 0 || (*list)[last] != int32(rank) {
-				*list = append(*list, int32(rank))
+			if last := len(*list) - 1; last < 0 || int((*list)[last]>>partBits) != rank {
+				*list = append(*list, lean(rank<<partBits|s.partOf(&f, int32(n.id))))
 			}
 		})
 	}
-	for rank := range s.rules {
-		s.rules[rank].flat = s.flatten(s.rules[rank].root)
-	}
+	s.gather()
 	for id, a := range s.atoms {
 		s.index.add(int32(id), a)
 	}
@@ -110,6 +120,47 @@ func (s *Set) share(n *node, byText, byName map[string]int) *node {
 		made.parts = append(made.parts, s.share(part, byText, byName))
 	}
 	return made
+}
+
+// settle numbers the atoms by what they look at: a step looks at those of one trait, or of one leaf, together, and waits
+// mostly for memory.
+func (s *Set) settle() {
+	order := make([]int, len(s.atoms))
+	for id := range order {
+		order[id] = id
+	}
+	slices.SortStableFunc(order, func(i, j int) int {
+		a, b := s.atoms[i], s.atoms[j]
+		by := cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.trait, b.trait), cmp.Compare(a.test.limit, b.test.limit))
+		if by == 0 && a.leaf != nil && b.leaf != nil {
+			by = cmp.Or(cmp.Compare(a.leaf.ID, b.leaf.ID), cmp.Compare(a.n, b.n))
+		}
+		return by
+	})
+	atoms, quick, number := make([]*atom, len(order)), make([]quick, len(order)), make([]int, len(order))
+	for id, was := range order {
+		atoms[id], quick[id], number[was] = s.atoms[was], s.quick[was], id
+	}
+	s.atoms, s.quick = atoms, quick
+	for rank := range s.rules {
+		s.rules[rank].root.atoms(false, func(n *node, _ bool) { n.id = number[n.id] })
+	}
+}
+
+// gather puts all leans into one list, in the order of the atoms.
+func (s *Set) gather() {
+	size := 0
+	for i := range s.leans {
+		size += len(s.leans[i].plain) + len(s.leans[i].negated)
+	}
+	all := make([]lean, 0, size)
+	for i := range s.leans {
+		for _, list := range [2]*[]lean{&s.leans[i].plain, &s.leans[i].negated} {
+			from := len(all)
+			all = append(all, *list...)
+			*list = all[from:len(all):len(all)]
+		}
+	}
 }
 
 func (s *Set) numberTrait(name string, byName map[string]int) int {

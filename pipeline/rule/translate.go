@@ -26,6 +26,7 @@ type translator struct {
 	fields map[string]bool
 	reads  Reads
 	calls  map[string]string
+	tiers  []string // the workspace's; empty: not known here
 }
 
 func newTranslator(text string, tree *ast.AST, o options) *translator {
@@ -143,10 +144,19 @@ func (t *translator) call(e ast.Expr, call ast.CallExpr, depth int) *node {
 		}
 		return &node{op: either, parts: parts}
 	case operators.LogicalNot:
-		if part := t.boolean(args[0], depth+1); part != nil {
+		part := t.boolean(args[0], depth+1)
+		switch {
+		case part == nil:
+			return nil
+		case part.text == "":
 			return negation(part)
 		}
-		return nil
+		not := negation(part) // !did(…) is one line
+		not.text = "!(" + part.text + ")"
+		if inner := args[0].AsCall(); args[0].Kind() == ast.CallKind && (inner.IsMemberFunction() || t.calls[inner.FunctionName()] != "") {
+			not.text = "!" + part.text
+		}
+		return not
 	}
 	if rel, ok := relations()[name]; ok {
 		return t.spoken(e, t.comparison(e, rel, args))
@@ -154,7 +164,7 @@ func (t *translator) call(e ast.Expr, call ast.CallExpr, depth int) *node {
 	switch name {
 	case operators.In:
 		return t.spoken(e, t.membership(e, args))
-	case "did", "ever", "consent", "has_trait", "has_property", "in_segment", "in_percent", "sequence", "followed", "not_followed":
+	case "did", "ever", "consent", "has_trait", "has_property", "in_segment", "in_percent", "in_cart", "sequence", "followed", "not_followed":
 		return t.spoken(e, t.predicate(e, call))
 	}
 	if t.calls[name] == "" {
@@ -200,6 +210,11 @@ func (t *translator) predicate(e ast.Expr, call ast.CallExpr) *node {
 	case "has_property":
 		if path, ok := t.word1(e, call, "a property's name"); ok && t.needEvent(e, "property:"+path) {
 			return ask(&atom{kind: triggerHas, name: path, test: test{op: present}})
+		}
+	case "in_cart":
+		if product, ok := t.word1(e, call, "a product's id"); ok {
+			t.fields["customer.cart"] = true
+			return ask(&atom{kind: inCart, name: product})
 		}
 	case "in_segment":
 		return t.inSegment(e, call)
@@ -359,9 +374,6 @@ func (t *translator) constant(e ast.Expr) *constant {
 		}
 		return &constant{kind: aNumber, number: float64(v)}
 	case types.Double:
-		if math.IsInf(float64(v), 0) || math.IsNaN(float64(v)) {
-			t.fail(e, "", "this number is out of range")
-		}
 		return &constant{kind: aNumber, number: float64(v) + 0} // + 0 turns -0 into 0
 	}
 	return nil

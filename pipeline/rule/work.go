@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"math"
 	"math/bits"
 
 	"attune/pipeline/event"
@@ -34,7 +35,10 @@ func (s *Set) members(p *profile.Profile) *profile.Members {
 	if m := p.Members; m != nil && m.Set == s && m.Count == len(p.Segments) {
 		return m
 	}
-	m := &profile.Members{Set: s, Count: len(p.Segments), In: make([]uint64, (len(s.rules)+63)/64)}
+	m := &profile.Members{Set: s, Count: len(p.Segments), In: make([]uint64, (len(s.rules)+63)/64), Held: make([]uint8, len(s.rules))}
+	for rank := range m.Held {
+		m.Held[rank] = everyPart
+	}
 	for id, membership := range p.Segments {
 		if rank, ok := s.rank[id]; ok && membership.In {
 			m.In[rank>>6] |= 1 << (rank & 63)
@@ -88,10 +92,28 @@ func (w *Work) Note(e *event.Event, before *profile.Before) {
 			w.noteTotal(t, float64(before.Count), float64(p.Count(e.CountName())))
 		}
 	}
+	if e != nil && (e.Type == event.Track || e.Type == event.Page || e.Type == event.Screen) {
+		w.uncertain(x.acts)
+	}
+	if len(x.zoned) > 0 && p.Zone.Name != before.Profile.Zone.Name {
+		w.uncertain(x.zoned)
+	}
+	for kind, atoms := range x.words {
+		if len(atoms) > 0 {
+			of := words{kind: wordKind(kind)}
+			was, wasUntil := of.get(&w.before)
+			if is, until := of.get(&w.view); is != was || shorter(wasUntil, until) {
+				w.compare(atoms)
+			}
+		}
+	}
 	for kind, t := range x.numbers {
 		if t != nil {
-			w.noteNumber(numberKind(kind), t)
+			w.noteNumber(&number{kind: numberKind(kind)}, t)
 		}
+	}
+	for i := range x.scores {
+		w.noteNumber(&x.scores[i].number, &x.scores[i].thresholds)
 	}
 	for kind, atoms := range x.moments {
 		if len(atoms) > 0 {
@@ -116,7 +138,7 @@ func (w *Work) record(e *event.Event) {
 		var known [16]answer
 		was := known[:0]
 		for _, id := range atoms {
-			ok, until := w.set.atoms[id].eval(&w.view)
+			ok, until := w.set.quick[id].eval(w.set, int(id), &w.view)
 			was = append(was, answer{ok: ok, until: until})
 		}
 		l.Record(p, e)
@@ -195,15 +217,14 @@ func (w *Work) noteTotal(t *thresholds, was, is float64) {
 	w.uncertain(t.others)
 }
 
-func (w *Work) noteNumber(kind numberKind, t *thresholds) {
-	n := number{kind: kind}
-	was, wasUntil := n.get(w.before.p, w.view.now)
-	is, until := n.get(w.view.p, w.view.now)
+func (w *Work) noteNumber(n *number, t *thresholds) {
+	was, wasUntil := n.get(&w.before)
+	is, until := n.get(&w.view)
 	switch {
-	case shorter(wasUntil, until):
+	case shorter(wasUntil, until), math.IsNaN(was) != math.IsNaN(is):
 		w.compare(t.atoms)
 		w.compare(t.others)
-	case was != is:
+	case was != is && !math.IsNaN(was):
 		w.compare(t.between(was, is))
 		w.compare(t.others)
 	}
@@ -220,10 +241,10 @@ func (w *Work) compare(atoms []int32) {
 // uncertain marks the rules that ask atoms of which nobody knows what they said before.
 func (w *Work) uncertain(atoms []int32) {
 	for _, id := range atoms {
-		lean := &w.set.leans[id]
-		for _, list := range [2][]int32{lean.plain, lean.negated} {
-			for _, rank := range list {
-				w.Mark(int(rank))
+		leans := &w.set.leans[id]
+		for _, list := range [2][]lean{leans.plain, leans.negated} {
+			for _, l := range list {
+				w.Mark(int(l >> partBits))
 			}
 		}
 	}
@@ -242,20 +263,24 @@ func (w *Work) changed(id int32, wasOK bool, wasUntil event.Instant) {
 
 // flipped marks the rules that leaned on the atom's being what it no longer is, or is for less long than it was.
 func (w *Work) flipped(id int32, ok bool) {
-	lean, other := w.ifIn, w.ifOut
+	marks, other := w.ifIn, w.ifOut
 	if ok {
-		lean, other = other, lean
+		marks, other = other, marks
 	}
-	w.mark(lean, w.set.leans[id].plain)
+	w.mark(marks, w.set.leans[id].plain)
 	w.mark(other, w.set.leans[id].negated)
 }
 
 // shorter tells whether until ends before another end; zero is never.
 func shorter(was, until event.Instant) bool { return until != 0 && (was == 0 || until < was) }
 
-func (w *Work) mark(set []uint64, ranks []int32) {
-	for _, rank := range ranks {
-		set[rank>>6] |= 1 << (rank & 63)
+func (w *Work) mark(set []uint64, leans []lean) {
+	held := w.members.Held
+	for _, l := range leans {
+		rank := l >> partBits
+		if by := held[rank]; by == everyPart || l&everyPart == everyPart || by == uint8(l&everyPart) {
+			set[rank>>6] |= 1 << (rank & 63)
+		}
 	}
 }
 
@@ -279,11 +304,11 @@ func (w *Work) Next() (rank int, in bool) {
 
 // Ask answers the rule, as [Rule.Eval] does.
 func (w *Work) Ask(rank int) (ok bool, until event.Instant) {
-	r := &w.set.rules[rank]
-	if r.flat.to > r.flat.from {
-		return r.flat.eval(w.set, &w.view)
+	if f := &w.set.flat[rank]; f.n > 0 {
+		ok, until, w.members.Held[rank] = f.eval(w.set, &w.view)
+		return ok, until
 	}
-	return r.root.eval(&w.view)
+	return w.set.rules[rank].root.eval(&w.view)
 }
 
 // Answered notes that the profile's membership in the rule's segment is another now, so that the rules which ask for

@@ -23,12 +23,19 @@ type zones struct {
 
 func newZones() *zones { return &zones{byName: map[string]*time.Location{}} }
 
-// of is the customer's zone; UTC where the trait names none.
+// of is the customer's zone, as an event's context or a trait last named it; UTC where neither does.
 func (z *zones) of(p *profile.Profile) *time.Location {
+	if p.Zone.Name != "" {
+		return z.named([]byte(p.Zone.Name))
+	}
 	name, ok := textOf(event.ValueOf(p.Traits[zoneTrait].Value))
 	if !ok || len(name) == 0 {
 		return time.UTC
 	}
+	return z.named(name)
+}
+
+func (z *zones) named(name []byte) *time.Location {
 	z.mu.RLock()
 	zone := z.byName[string(name)]
 	z.mu.RUnlock()
@@ -36,6 +43,17 @@ func (z *zones) of(p *profile.Profile) *time.Location {
 		return zone
 	}
 	return z.load(string(name))
+}
+
+// ahead is how far the customer's zone is ahead of UTC at an instant, and until when; zero: for ever.
+func (z *zones) ahead(p *profile.Profile, at event.Instant) (time.Duration, event.Instant) {
+	t := at.Time().In(z.of(p))
+	_, offset := t.Zone()
+	var until event.Instant
+	if _, end := t.ZoneBounds(); !end.IsZero() {
+		until = event.At(end)
+	}
+	return time.Duration(offset) * time.Second, until
 }
 
 func (z *zones) load(name string) *time.Location {

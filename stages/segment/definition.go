@@ -13,8 +13,25 @@ type Definition struct {
 	ID string `yaml:"id" json:"id"`
 	// When is the rule that says who is in it, in the language of package rule.
 	When string `yaml:"when" json:"when"`
+	// MinSize is how many members the segment must have to choose who gets a campaign's mail: below, campaigns that ask for
+	// it do as their below_min_size says. By default (nil) 100; 0: any number.
+	MinSize *int `yaml:"min_size" json:"min_size,omitempty"`
 	// Description is for people.
 	Description string `yaml:"description" json:"description,omitempty"`
+}
+
+// DefaultMinSize is the size below which a segment tells too much of its members, and measures too little.
+const DefaultMinSize = 100
+
+// MaxMinSize bounds min_size.
+const MaxMinSize = 1_000_000_000
+
+// LeastSize is MinSize with its default.
+func (d Definition) LeastSize() int {
+	if d.MinSize == nil {
+		return DefaultMinSize
+	}
+	return *d.MinSize
 }
 
 // Validate checks the id and that there is a rule; New compiles it.
@@ -26,6 +43,9 @@ func (d Definition) Validate() error {
 	}
 	if strings.TrimSpace(d.When) == "" {
 		errs = append(errs, errors.New(`when: is empty; want a rule, such as did("Product Viewed", "24h")`))
+	}
+	if n := d.LeastSize(); n < 0 || n > MaxMinSize {
+		errs = append(errs, fmt.Errorf("min_size: %d is out of range; want 0 (any number) to %d members", n, MaxMinSize))
 	}
 	return errors.Join(errs...)
 }

@@ -62,6 +62,8 @@ func drawHistory(t *rapid.T, zone string) []event.Event {
 				`{"plan":"pro"}`, `{"plan":"free","level":2}`, `{"plan":3,"level":5,"tags":["vip","x"]}`, `{"plan":null,"level":"4"}`, fmt.Sprintf(`{"joined":%q}`, joined),
 				`{"address":{"city":"London"}}`, `{"address":{"city":"Rome"},"tags":[]}`, fmt.Sprintf(`{"timezone":%q}`, zone), `{"timezone":"nowhere"}`, fmt.Sprintf(`{"timezone":%q}`, zone),
 			}).Draw(t, "traits"))
+		case 2:
+			e.Context = event.Object(fmt.Sprintf(`{"timezone":%q}`, zone))
 		case 1:
 			e.Consent = map[string]bool{"email": rapid.Bool().Draw(t, "consent")}
 		}
@@ -75,7 +77,7 @@ func drawHistory(t *rapid.T, zone string) []event.Event {
 
 // boundaries are all instants at which any answer may change by itself, each with the millisecond before and after it.
 func (w *world) boundaries(from, to event.Instant) []event.Instant {
-	spans := []event.Instant{0, 30, 60, 90, 180, 720, 1440, 2880}
+	spans := []event.Instant{0, 30, 60, 90, 180, 720, 1440, 2880, 4320}
 	at := map[event.Instant]bool{}
 	add := func(b event.Instant) {
 		for d := event.Instant(-1); d <= 1; d++ {
@@ -105,9 +107,12 @@ func (w *world) boundaries(from, to event.Instant) []event.Instant {
 	zone := w.location()
 	step := 15 * minute
 	for t := from - from%step; t < to; t += step {
-		if date(t, zone) != date(t-1, zone) {
+		if date(t, zone) != date(t-1, zone) || offset(t, zone) != offset(t-1, zone) {
 			add(t)
 		}
+	}
+	for _, t := range w.fades(from, to) {
+		add(t)
 	}
 	add(from + 1)
 	add(to - 1)
@@ -116,8 +121,8 @@ func (w *world) boundaries(from, to event.Instant) []event.Instant {
 
 // The flips of random segments over random histories, with their instants, are those of an evaluation of everything
 // that has arrived at each record's time and at every boundary, one millisecond before and after it: for late, coming and
-// repeated events, across changes of the clock, with the profile stored and read back at any point, and with wake-ups
-// at any time or none.
+// repeated events, across changes of the clock, with the profile stored and read back at any point, across crashes that
+// run again what came since the profile was stored, and with wake-ups at any time or none.
 func TestFlipsAreExact(t *testing.T) {
 	c, err := rule.NewCompiler()
 	if err != nil {
@@ -163,18 +168,38 @@ func TestFlipsAreExact(t *testing.T) {
 				}
 			}
 		}
-		apply := func(e event.Event) []pipeline.SegmentChange {
-			if rapid.IntRange(0, 3).Draw(t, "store") == 0 && p.Applied > 0 {
-				if p, err = profile.Decode(profile.Encode(p)); err != nil {
-					t.Fatal(err)
-				}
-			}
-			position++
-			r, err := chain.Apply(p, &e, position)
+		var stored []byte // nil: the profile is new
+		var since []applied
+		step := func(e event.Event, at uint64) []pipeline.SegmentChange {
+			r, err := chain.Apply(p, &e, at)
 			if err != nil {
 				t.Fatalf("%v\n%s", err, w.describe(ids))
 			}
 			return r.Facts.Changes
+		}
+		apply := func(e event.Event) []pipeline.SegmentChange {
+			switch rapid.IntRange(0, 7).Draw(t, "store") {
+			case 0, 1:
+				if p.Applied > 0 {
+					stored, since = profile.Encode(p), nil
+				}
+				fallthrough
+			case 2:
+				if p = profile.New(w.id); stored != nil {
+					if p, err = profile.Decode(stored); err != nil {
+						t.Fatal(err)
+					}
+				}
+				for _, a := range since {
+					if again := step(a.event, a.position); !slices.Equal(again, a.changes) {
+						t.Fatalf("position %d states %v, and after a crash %v\n%s", a.position, a.changes, again, w.describe(ids))
+					}
+				}
+			}
+			position++
+			changes := step(e, position)
+			since = append(since, applied{e, position, slices.Clone(changes)})
+			return changes
 		}
 		events := drawHistory(t, zone)
 		events = append(events, event.Event{Type: event.Wake, Accepted: events[len(events)-1].Accepted + 75*hour})
@@ -206,6 +231,13 @@ func TestFlipsAreExact(t *testing.T) {
 	})
 }
 
+// applied is a record that has been applied, and what it stated.
+type applied struct {
+	event    event.Event
+	position uint64
+	changes  []pipeline.SegmentChange
+}
+
 func (w *world) describe(ids []string) string {
 	s := ""
 	for _, id := range ids {
@@ -216,4 +248,9 @@ func (w *world) describe(ids []string) string {
 		s += fmt.Sprintf("%s %s %s occurred %s %s%s%v\n", e.Accepted, e.Type, e.Name, e.Occurred, e.Properties, e.Traits, e.Consent)
 	}
 	return s
+}
+
+func offset(t event.Instant, zone *time.Location) int {
+	_, seconds := t.Time().In(zone).Zone()
+	return seconds
 }

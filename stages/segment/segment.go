@@ -89,8 +89,9 @@ func (*Stage) Name() string { return "segment" }
 func (s *Stage) Apply(step *pipeline.Step) {
 	p := step.Profile
 	merged := step.Loser != nil
-	// What came before its first event, if anything, said only that it will take in another profile.
-	first := !merged && (p.Applied == 0 || p.Definitions == 0 && step.Before.Profile.First == 0)
+	// What came before its first event, if anything, said only that it will take in another profile. Without an event it is
+	// by staged definitions that nothing is known yet.
+	first := !merged && (p.Applied == 0 || step.Event != nil && p.Definitions == 0 && step.Before.Profile.First == 0)
 	redefined := merged || !first && p.Definitions != step.Version
 	if first || redefined {
 		s.set.Leaves().Forget(p)

@@ -15,8 +15,11 @@ type Campaign struct {
 	Unless *Unless  `yaml:"unless" json:"unless,omitempty"`
 	// Audience is a rule about the customer; empty: everyone.
 	Audience string `yaml:"audience" json:"audience,omitempty"`
-	Cap      *Cap   `yaml:"cap" json:"cap,omitempty"`
-	Send     Send   `yaml:"send" json:"send"`
+	// BelowMinSize is what happens while a segment that chooses the audience has fewer members than its min_size: skip
+	// (default): nobody gets the mail; everyone: as if each customer were in that segment.
+	BelowMinSize string `yaml:"below_min_size" json:"below_min_size,omitempty"`
+	Cap          *Cap   `yaml:"cap" json:"cap,omitempty"`
+	Send         Send   `yaml:"send" json:"send"`
 }
 
 // On is what triggers a campaign: exactly one of Event, SegmentEntered and SegmentExited.
@@ -64,6 +67,12 @@ type Recommend struct {
 const (
 	BoughtSkip  = "skip"
 	BoughtAgain = "again"
+)
+
+// What BelowMinSize may be.
+const (
+	Skip     = "skip"
+	Everyone = "everyone"
 )
 
 // Bounds of a campaign and of what one profile holds for all of them.

@@ -110,6 +110,9 @@ func (c Campaign) Validate() error {
 			bad("cap.max", strconv.Itoa(c.Cap.Max), "is out of range", fmt.Sprintf("1 to %d", MaxCap))
 		}
 	}
+	if b := c.BelowMinSize; b != "" && b != Skip && b != Everyone {
+		bad("below_min_size", b, "is not known", "skip: nobody gets the mail; everyone: as if each customer were in the segment")
+	}
 	if c.Send.Destination == "" {
 		bad("send.destination", "", "is missing", "name one of the workspace's destinations")
 	}
@@ -147,6 +150,7 @@ func (c Campaign) Check(compiler *rule.Compiler, segments map[string]bool) error
 type campaign struct {
 	Campaign
 	where, audience *rule.Rule // nil: always
+	chosenBy        []string   // segments that choose who gets it
 }
 
 func compile(c Campaign, compiler *rule.Compiler, segments map[string]bool) (*campaign, error) {
@@ -189,6 +193,14 @@ func compile(c Campaign, compiler *rule.Compiler, segments map[string]bool) (*ca
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
+	}
+	if compiled.audience != nil {
+		compiled.chosenBy = compiled.audience.Requires()
+	}
+	for _, id := range []string{c.On.SegmentEntered, c.On.SegmentExited} {
+		if id != "" && !slices.Contains(compiled.chosenBy, id) {
+			compiled.chosenBy = append(compiled.chosenBy, id)
+		}
 	}
 	return compiled, nil
 }

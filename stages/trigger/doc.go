@@ -6,7 +6,8 @@
 //
 // on.event is triggered by an event of that name (page:NAME and screen:NAME are those of pages and screens) for
 // which on.where, a rule about the event alone, holds; on.segment_entered and on.segment_exited by a flip of
-// that membership because of an event or of time. What is historical triggers nothing.
+// that membership because of an event or of time, or of definitions that were put in force so that campaigns fire.
+// What is historical triggers nothing.
 //
 // Without a wait the campaign is judged in the same step. With one, the profile holds a wait until exactly
 // wait after the step's clock: one per campaign and key, the text of the event's property at the path key. The
@@ -25,8 +26,12 @@
 // # Judging
 //
 // At the due instant, however late it is run, and by the definitions in force then: consent to email
-// (consent_unknown, consent_withdrawn), the audience rule (audience), the cap (cap). The first that refuses
-// gives the reason. A campaign that is no longer defined is suppressed too (campaign_removed).
+// (consent_unknown, consent_withdrawn), the size of the segments that choose the audience (segment_too_small), the
+// audience rule (audience), the cap (cap). The first that refuses gives the reason. A campaign that is no longer defined is suppressed too (campaign_removed).
+//
+// The segments that choose are those of on, and those that the audience rule asks for other than below a not. While one
+// of them has fewer members than its min_size, as a control record says, the campaign is suppressed, or, with
+// below_min_size: everyone, judged as if the customer were a member.
 //
 // Audience rules of campaigns on an event may ask about that event, also at the end of the wait. What rules
 // look back at is recorded here, for all campaigns' rules, since the definitions have them.

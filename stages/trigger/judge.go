@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ const (
 	ReasonCampaignRemoved  = "campaign_removed"  // the definitions no longer have it
 	ReasonConsentUnknown   = "consent_unknown"   // the customer never said anything about email
 	ReasonConsentWithdrawn = "consent_withdrawn" // the customer said no
+	ReasonSegmentTooSmall  = "segment_too_small" // a segment that chooses the audience has too few members
 	ReasonAudience         = "audience"          // the audience rule is false
 	ReasonCap              = "cap"               // as many mails as allowed were sent
 	ReasonUnreadable       = "unreadable"        // what the mail should hold can't be encoded
@@ -34,7 +36,7 @@ const channel = "email"
 
 // judge decides the campaign at the step's clock, once.
 func (st *Stage) judge(s *pipeline.Step, c *campaign, w profile.Wait) {
-	if reason, detail := c.refusal(s.Profile, s.Now, w); reason != "" {
+	if reason, detail := c.refusal(s.Profile, s.Now, w, st.small); reason != "" {
 		st.suppress(s, w, reason, detail)
 		return
 	}
@@ -61,15 +63,26 @@ func (st *Stage) judge(s *pipeline.Step, c *campaign, w profile.Wait) {
 }
 
 // refusal is the first reason against the mail; empty when there is none.
-func (c *campaign) refusal(p *profile.Profile, now event.Instant, w profile.Wait) (reason, detail string) {
+func (c *campaign) refusal(p *profile.Profile, now event.Instant, w profile.Wait, small map[string]int) (reason, detail string) {
 	switch consent, said := p.Consents[channel]; {
 	case !said:
 		return ReasonConsentUnknown, channel
 	case !consent.Granted:
 		return ReasonConsentWithdrawn, channel
 	}
+	asked := p
+	for _, id := range c.chosenBy {
+		least, tooSmall := small[id]
+		switch {
+		case !tooSmall:
+		case c.BelowMinSize != Everyone:
+			return ReasonSegmentTooSmall, fmt.Sprintf("%s has fewer than %d members", id, least)
+		default:
+			asked = asMember(asked, id)
+		}
+	}
 	if c.audience != nil {
-		in := rule.Input{Profile: p, Now: now, Event: rule.Trigger{Name: w.Name, Properties: w.Properties}}
+		in := rule.Input{Profile: asked, Now: now, Event: rule.Trigger{Name: w.Name, Properties: w.Properties}}
 		if ok, _ := c.audience.Eval(in); !ok {
 			return ReasonAudience, c.audience.Text()
 		}
@@ -80,6 +93,17 @@ func (c *campaign) refusal(p *profile.Profile, now event.Instant, w profile.Wait
 		}
 	}
 	return "", ""
+}
+
+// asMember is the customer as if they were in the segment.
+func asMember(p *profile.Profile, id string) *profile.Profile {
+	q := *p
+	q.Segments = maps.Clone(p.Segments)
+	if q.Segments == nil {
+		q.Segments = map[string]profile.Membership{}
+	}
+	q.Segments[id] = profile.Membership{In: true}
+	return &q
 }
 
 func (st *Stage) suppress(s *pipeline.Step, w profile.Wait, reason, detail string) {

@@ -34,6 +34,7 @@ type Stage struct {
 	foretold  bool // whether some rule asks for a propensity
 	leaves    *rule.LeafSet
 	products  recommend.Products
+	small     map[string]int // segments with fewer members than that, which they must have
 }
 
 var _ pipeline.Stage = (*Stage)(nil)
@@ -86,6 +87,10 @@ func New(campaigns []Campaign, compiler *rule.Compiler, segments map[string]bool
 // Recommend lets the campaigns recommend products from now on. It is to be called before the stage is used.
 func (st *Stage) Recommend(products recommend.Products) { st.products = products }
 
+// Guard has the given segments taken for too small, each with how many members it must have. It is to be called before
+// the stage is used.
+func (st *Stage) Guard(small map[string]int) { st.small = small }
+
 func listen(index map[string][]*campaign, name string, c *campaign) {
 	if name != "" {
 		index[name] = append(index[name], c)
@@ -103,6 +108,9 @@ func (st *Stage) AsksPropensity() bool { return st.foretold }
 
 // MaxBytes is what the campaigns' rules take at most in a stored profile.
 func (st *Stage) MaxBytes() int { return st.leaves.MaxBytes() }
+
+// Leaves are what the campaigns' rules look back at.
+func (st *Stage) Leaves() *rule.LeafSet { return st.leaves }
 
 // Campaigns are the ids of the campaigns, sorted.
 func (st *Stage) Campaigns() []string { return slices.Sorted(maps.Keys(st.campaigns)) }
@@ -158,7 +166,7 @@ func (st *Stage) happened(s *pipeline.Step) {
 // flipped starts the campaigns on the memberships that changed in this step.
 func (st *Stage) flipped(s *pipeline.Step) {
 	for _, change := range s.Changes {
-		if change.Reason != pipeline.BecauseEvent && change.Reason != pipeline.BecauseTime && change.Reason != pipeline.BecauseMerge {
+		if !triggers(s, change.Reason) {
 			continue
 		}
 		listeners, name := st.onExit[change.Segment], SegmentExited
@@ -177,4 +185,15 @@ func (st *Stage) flipped(s *pipeline.Step) {
 			st.start(s, c, w)
 		}
 	}
+}
+
+// triggers tells whether a flip for this reason may start a campaign.
+func triggers(s *pipeline.Step, reason string) bool {
+	switch reason {
+	case pipeline.BecauseEvent, pipeline.BecauseTime, pipeline.BecauseMerge:
+		return true
+	case pipeline.BecauseDefinitions:
+		return s.Fire
+	}
+	return false
 }

@@ -253,3 +253,47 @@ func BenchmarkApply(b *testing.B) {
 		})
 	}
 }
+
+// While a segment that chooses the audience is too small, a campaign does as it says; one that leaves members out is no
+// choice.
+func TestSmallSegments(t *testing.T) {
+	st := stage(t, `
+- {id: asked, on: {event: Go}, audience: 'in_segment("vip") && trait("plan") == "pro"'`+send+`
+- {id: entered, on: {segment_entered: vip}`+send+`
+- {id: everyone, on: {event: Go}, below_min_size: everyone, audience: 'in_segment("vip") && trait("plan") == "pro"'`+send+`
+- {id: everyone-else, on: {event: Go}, below_min_size: everyone, audience: 'in_segment("vip") && trait("plan") == "free"'`+send+`
+- {id: left-out, on: {event: Go}, audience: '!in_segment("vip")'`+send+`
+- {id: other, on: {event: Go}, audience: '!in_segment("lapsed")'`+send+`
+`)
+	decide := func(st *trigger.Stage) string {
+		r := newRun(t, 0, st)
+		r.event(consent(true))
+		r.profile.Traits = map[string]profile.Trait{"plan": {Value: event.Object(`"pro"`)}}
+		r.event(track("e1", "Go", 0, ""))
+		r.event(track("e2", "Enter", time.Minute, `{"segment":"vip"}`))
+		r.event(track("e3", "Go", 2*time.Minute, ""))
+		return print(r.decisions)
+	}
+	const want = `0s asked suppressed segment_too_small (vip has fewer than 100 members) <- e1
+0s everyone fired <- e1
+0s everyone-else suppressed audience (in_segment("vip") && trait("plan") == "free") <- e1
+0s left-out fired <- e1
+0s other fired <- e1
+1m0s entered suppressed segment_too_small (vip has fewer than 100 members) <- e2
+2m0s asked suppressed segment_too_small (vip has fewer than 100 members) <- e3
+2m0s everyone fired <- e3
+2m0s everyone-else suppressed audience (in_segment("vip") && trait("plan") == "free") <- e3
+2m0s left-out suppressed audience (!in_segment("vip")) <- e3
+2m0s other fired <- e3
+`
+	const large = `0s asked suppressed audience (in_segment("vip") && trait("plan") == "pro") <- e1
+0s everyone suppressed audience (in_segment("vip") && trait("plan") == "pro") <- e1
+`
+	if got := decide(st); !strings.HasPrefix(got, large) || strings.Contains(got, "small") {
+		t.Errorf("without a guard:\n%s", got)
+	}
+	st.Guard(map[string]int{"vip": 100})
+	if diff := cmp.Diff(want, decide(st)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,243 @@
+package pipeline
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"attune/pipeline/event"
+	"attune/pipeline/profile"
+)
+
+// Definitions change in three steps, each a record of the log, so that the log stays the only input:
+//
+//   - A control record stages them. From there on each customer's memberships by them are kept beside those in force
+//     (profile.Next), by the same stage. Nothing is stated.
+//   - A prepare record for each customer brings what happened before and what its rules look back at, as far as the
+//     profile doesn't hold it already, and judges all segments. From then on windows close, and wake-ups are armed, for
+//     both.
+//   - A control record puts them in force: at the instant that it names, everywhere. Each customer's step after it runs
+//     what was owed before the instant by the definitions before, then takes the memberships over, as of the instant
+//     (or the customer's own clock, where that is later), and states the difference, because of the definitions. So the
+//     flips and their times don't depend on when that step comes. Who wasn't prepared is judged there by what the
+//     profile holds.
+//
+// Campaigns don't take these flips for a trigger unless the record says so.
+
+// Switch is how definitions came into force.
+type Switch struct {
+	// At is the instant; zero: each customer's next step, whenever it comes.
+	At event.Instant
+	// Before is what was in force before; it must be given where At is.
+	Before *Chain
+	// Staged is the version under which they were prepared; 0: they were not.
+	Staged uint64
+	// Fire has campaigns take the flips for a trigger.
+	Fire bool
+}
+
+// Staged are definitions that are prepared beside those in force.
+type Staged struct {
+	Version uint64
+	// Segments is their stage, which records the segments' leaves.
+	Segments Stage
+	// SegmentLeaves and CampaignLeaves are what their rules look back at.
+	SegmentLeaves, CampaignLeaves Leaves
+}
+
+// Leaves are what staged rules look back at, as rule.Succession has it: some the definitions in force keep too, for the
+// others the past is lacking.
+type Leaves interface {
+	Record(p *profile.Profile, e *event.Event)
+	RecordLacked(p *profile.Profile, e *event.Event)
+	Inherit(to, from *profile.Profile)
+	Expire(p *profile.Profile)
+}
+
+// Preparation is the properties of a prepare record.
+type Preparation struct {
+	// Staged is the version that is prepared.
+	Staged uint64 `json:"staged"`
+	// Past is what happened, in the order of the log.
+	Past []PastEvent `json:"past,omitempty"`
+	// Read is the position of the log up to which Past has all; Filled tells that nothing follows it.
+	Read   uint64 `json:"read,omitempty"`
+	Filled bool   `json:"filled,omitempty"`
+}
+
+// PastEvent is an event that was in the log before the definitions were staged, with the properties that rules ask for.
+type PastEvent struct {
+	Position   uint64        `json:"position"`
+	Type       event.Type    `json:"type"`
+	Name       string        `json:"name"`
+	Occurred   event.Instant `json:"occurred"`
+	Properties event.Object  `json:"properties,omitempty"`
+}
+
+// prepare takes what a prepare record brings, and judges the customer by the staged definitions when all is there.
+func (c *Chain) prepare(p *profile.Profile, e *event.Event, position uint64) error {
+	if c.Staged == nil {
+		return nil
+	}
+	var b Preparation
+	if err := json.Unmarshal(e.Properties, &b); err != nil {
+		return fmt.Errorf("profile %s at position %d: prepare: %w", p.ID, position, err)
+	}
+	if b.Staged != c.Staged.Version {
+		return nil // of others, which are not staged any more
+	}
+	s := c.step(p, nil, position)
+	n := c.next(s)
+	if n.Filled {
+		return nil
+	}
+	q := n.Lay(p)
+	for i := range b.Past {
+		past := &b.Past[i]
+		if past.Position <= n.Read || past.Position >= n.Since {
+			continue
+		}
+		happened := event.Event{Type: past.Type, Name: past.Name, Occurred: past.Occurred, Properties: past.Properties}
+		c.Staged.SegmentLeaves.RecordLacked(q, &happened)
+		c.Staged.CampaignLeaves.RecordLacked(q, &happened)
+	}
+	n.Take(q)
+	n.Read = max(n.Read, b.Read)
+	if n.Filled = b.Filled; n.Filled {
+		c.judgeNext(s, n)
+	}
+	return nil
+}
+
+// beside keeps the customer's state by the staged definitions, after the stages have had the step.
+func (c *Chain) beside(s *Step) {
+	p := s.Profile
+	if c.Staged == nil {
+		p.Next = nil
+		return
+	}
+	known := p.Next != nil && p.Next.Version == c.Staged.Version
+	n := c.next(s)
+	if n.Filled {
+		c.judgeNext(s, n)
+		return
+	}
+	if s.Event == nil {
+		return
+	}
+	q := n.Lay(p)
+	for _, leaves := range [...]Leaves{c.Staged.SegmentLeaves, c.Staged.CampaignLeaves} {
+		if known {
+			leaves.Record(q, s.Event)
+		} else {
+			leaves.RecordLacked(q, s.Event) // what the two have in common holds it already
+		}
+	}
+	n.Take(q)
+}
+
+// next is the customer's state by the staged definitions; it is begun where there is none.
+func (c *Chain) next(s *Step) *profile.Next {
+	p := s.Profile
+	if p.Next != nil && p.Next.Version == c.Staged.Version {
+		return p.Next
+	}
+	p.Next = &profile.Next{Version: c.Staged.Version, Since: s.Position}
+	if p.Applied == 0 { // nothing happened before
+		p.Next.Filled = true
+		return p.Next
+	}
+	q := p.Next.Lay(p)
+	c.Staged.SegmentLeaves.Inherit(q, p)
+	c.Staged.CampaignLeaves.Inherit(q, p)
+	p.Next.Take(q)
+	return p.Next
+}
+
+// level has both profiles of a merge hold what they can for the definitions in force, and for those staged: the loser may
+// have left before those came into force that it was prepared for, and the winner may not have begun to be prepared.
+func (c *Chain) level(s *Step) {
+	if c.Staged != nil {
+		c.next(s)
+	}
+	l := s.Loser
+	n := l.Next
+	if n == nil || n.Version != c.Switch.Staged || l.Definitions == c.Version {
+		return
+	}
+	l.Windows, l.Kept, l.Next = n.Windows, n.Kept, nil
+	if n.Definitions == n.Version {
+		l.Segments, l.SegmentsDue, l.Definitions = n.Segments, n.SegmentsDue, c.Version
+	}
+}
+
+// judgeNext runs the staged segments' stage. What it states is not so yet.
+func (c *Chain) judgeNext(s *Step, n *profile.Next) {
+	staged := *s
+	staged.Profile, staged.Version, staged.Changes = n.Lay(s.Profile), n.Version, nil
+	c.Staged.Segments.Apply(&staged)
+	if s.Event != nil {
+		c.Staged.CampaignLeaves.Record(staged.Profile, s.Event)
+	} else {
+		c.Staged.CampaignLeaves.Expire(staged.Profile)
+	}
+	n.Take(staged.Profile)
+}
+
+// takeOver brings the definitions into force for a customer whose last step was by those before, as of the switch.
+func (c *Chain) takeOver(p *profile.Profile, position uint64, r *Result) error {
+	if p.Applied == 0 || p.Definitions == c.Version || c.Switch.At == 0 {
+		return nil
+	}
+	n := p.Next
+	prepared := n != nil && n.Filled && n.Version == c.Switch.Staged
+	before := c.Switch.Before
+	if p.Definitions == 0 && !prepared && before.Version > 0 { // to be judged anew, at the next step: a merge asks for that
+		return nil
+	}
+	if before.Version == p.Definitions {
+		if err := before.runOwed(p, c.Switch.At-1, position, r); err != nil {
+			return err
+		}
+	}
+	p.Now = max(p.Now, c.Switch.At)
+	s := c.step(p, nil, position)
+	s.Fire = c.Switch.Fire
+	if prepared {
+		if due := n.Due(); due != 0 && due <= p.Now && before.Staged != nil {
+			before.judgeNext(s, n) // what ends at this very instant has ended
+		}
+		c.adopt(s, n)
+	}
+	for _, stage := range c.Stages {
+		stage.Apply(s)
+	}
+	p.Next = nil
+	r.take(s)
+	return nil
+}
+
+// adopt puts the memberships that were prepared in the place of those before, and states the difference by id.
+func (c *Chain) adopt(s *Step, n *profile.Next) {
+	p := s.Profile
+	before := p.Segments
+	p.Windows, p.Kept, p.Segments, p.SegmentsDue, p.Members, p.Definitions = n.Windows, n.Kept, n.Segments, n.SegmentsDue, nil, c.Version
+	ids := slices.AppendSeq(slices.Collect(maps.Keys(before)), maps.Keys(n.Segments))
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		was, is := before[id], n.Segments[id]
+		switch {
+		case is.In && was.In:
+			is.Since = was.Since
+		case is.In:
+			is.Since = s.Now
+		}
+		if is.In {
+			p.Segments[id] = is
+		}
+		if is.In != was.In {
+			s.FlipBecause(id, is.In, BecauseDefinitions)
+		}
+	}
+}
