@@ -32,6 +32,13 @@ func (ws *Workspace) Unused(declared ...string) ([]Unused, error) {
 	if err != nil {
 		return nil, err
 	}
+	sent := map[string]bool{}
+	for _, c := range ws.Campaigns {
+		sent[c.Send.Template] = true
+	}
+	maps.DeleteFunc(feeds, func(_ string, readers []string) bool {
+		return !slices.ContainsFunc(readers, func(reader string) bool { return !ofUnsent(reader, sent) })
+	})
 	var all []Unused
 	serves := map[string]bool{} // by reader, as feeds names them; grows until nothing is added
 	for grown := true; grown; {
@@ -48,10 +55,6 @@ func (ws *Workspace) Unused(declared ...string) ([]Unused, error) {
 		if !serves["segment "+s.ID] {
 			all = append(all, Unused{UnusedSegment, s.ID, "no campaign asks for it"})
 		}
-	}
-	sent := map[string]bool{}
-	for _, c := range ws.Campaigns {
-		sent[c.Send.Template] = true
 	}
 	for _, name := range slices.Sorted(maps.Keys(ws.Templates)) {
 		if !sent[name] {
@@ -72,7 +75,7 @@ func (ws *Workspace) Unused(declared ...string) ([]Unused, error) {
 	return slices.Compact(all), nil
 }
 
-// read tells whether a rule asks for a field, be it as a trait, a property or by its whole name.
+// read tells whether a rule asks for a field, or a mail shows it, be it as a trait, a property or by its whole name.
 func read(feeds map[string][]string, field string) bool {
 	for fed := range feeds {
 		_, name, _ := strings.Cut(fed, ":")
@@ -81,6 +84,12 @@ func read(feeds map[string][]string, field string) bool {
 		}
 	}
 	return false
+}
+
+// ofUnsent tells whether a reader is a block of a template that no campaign sends: "block cart.html:7".
+func ofUnsent(reader string, sent map[string]bool) bool {
+	file, isBlock := strings.CutPrefix(reader, "block ")
+	return isBlock && !sent[file[:strings.LastIndexByte(file, '.')]]
 }
 
 // mentioned tells whether a template that is sent, or a subject, has the word: what it does with it is not looked at.

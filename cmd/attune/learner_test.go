@@ -112,26 +112,21 @@ func historyFiles(t *testing.T, customers int) (mapping, history string) {
 	mapping, history = filepath.Join(folder, "mapping.yaml"), filepath.Join(folder, "history.csv")
 	for file, text := range map[string]string{history: b.String(), mapping: `
 name: history
-format: csv
-encoding: utf-8
+reads: csv
 timezone: UTC
-time_layout: 2006-01-02 15:04:05
-require: [id, user]
 calls:
-  - when: {column: kind, matches: '^order$'}
-    type: track
+  - when: .kind == "order"
     event: Order Completed
-    user: user
-    time: time
-    id: h:{id}
-    properties: {product_id: product, revenue: amount}
-  - when: {column: kind, matches: '^view$'}
-    type: track
+    user: .user
+    time: .time
+    id: '"h:\(.id)"'
+    properties: {product_id: .product, revenue: .amount | tonumber}
+  - when: .kind == "view"
     event: Product Viewed
-    user: user
-    time: time
-    id: h:{id}
-    properties: {product_id: product, price: amount}
+    user: .user
+    time: .time
+    id: '"h:\(.id)"'
+    properties: {product_id: .product, price: .amount | tonumber}
 `} {
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
