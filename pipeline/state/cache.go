@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -22,12 +23,10 @@ type Cache struct {
 	stop context.CancelFunc
 	done chan struct{}
 
-	mu sync.Mutex
-	// recent takes what is read, until it has half of what may be kept; then it is older, and what was that is forgotten.
-	recent, older map[string]kept
-	half          int
-	position      uint64        // of the bucket: what was stored up to it is known
-	moved         chan struct{} // closed, and made anew, when the position moves
+	mu       sync.Mutex
+	kept     *simplelru.LRU[string, kept]
+	position uint64        // of the bucket: what was stored up to it is known
+	moved    chan struct{} // closed, and made anew, when the position moves
 }
 
 // kept is an entry, or the place of one that somebody is about to read: what was followed while there was no place for
@@ -38,21 +37,26 @@ type kept struct {
 	since uint64 // of a place: the cache's position when it was made
 }
 
-// NewCache begins to follow an existing bucket. It keeps most entries, also those of keys that don't exist.
+// NewCache begins to follow an existing bucket. It keeps at most so many entries, also
+// those of keys that don't exist.
 func NewCache(ctx context.Context, js jetstream.JetStream, name string, most int, log *slog.Logger) (*Cache, error) {
 	stream, err := js.Stream(ctx, "KV_"+name)
+	if err != nil {
+		return nil, fmt.Errorf("follow bucket %s: %w", name, err)
+	}
+	entries, err := simplelru.NewLRU[string, kept](most, nil)
 	if err != nil {
 		return nil, fmt.Errorf("follow bucket %s: %w", name, err)
 	}
 	following, stop := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Cache{
 		js: js, name: name, stop: stop, done: make(chan struct{}),
-		recent: map[string]kept{}, older: map[string]kept{}, half: max(most/2, 1), position: stream.CachedInfo().State.LastSeq, moved: make(chan struct{}),
+		kept: entries, position: stream.CachedInfo().State.LastSeq, moved: make(chan struct{}),
 	}
-	go func() {
+	go func(position uint64) {
 		defer close(c.done)
-		bus.Follow(following, js, "KV_"+name, c.position, log, c.take)
-	}()
+		bus.Follow(following, js, "KV_"+name, position, log, c.take)
+	}(c.position)
 	return c, nil
 }
 
@@ -98,38 +102,19 @@ func (c *Cache) take(d bus.Delivery) error {
 
 // update replaces an older entry of a key that is kept, by one that was in force at a position.
 func (c *Cache) update(key string, e Entry, at uint64) {
-	half := c.recent
-	k, ok := half[key]
-	if !ok {
-		half = c.older
-		k, ok = half[key]
-	}
+	k, ok := c.kept.Peek(key)
 	if ok && (k.known && e.Revision > k.Revision || !k.known && at >= k.since) {
-		half[key] = kept{Entry: e, known: true}
+		c.kept.Add(key, kept{Entry: e, known: true})
 	}
 }
 
-// find returns what is kept of a key, which is recent then, or makes a place for it.
+// find returns what is kept of a key, or makes a place for it.
 func (c *Cache) find(key string) (Entry, bool) {
-	k, ok := c.recent[key]
-	if ok {
-		return k.Entry, k.known
+	k, ok := c.kept.Get(key)
+	if !ok {
+		c.kept.Add(key, kept{since: c.position})
 	}
-	if k, ok = c.older[key]; !ok {
-		k.since = c.position
-	}
-	if len(c.recent) >= c.half {
-		clear(c.older)
-		c.recent, c.older = c.older, c.recent
-	}
-	c.recent[key] = k
-	delete(c.older, key)
 	return k.Entry, k.known
-}
-
-func (c *Cache) forget(key string) {
-	delete(c.recent, key)
-	delete(c.older, key)
 }
 
 // Cached accesses a bucket by way of a cache. It is for one goroutine; make one for each, and close it.
@@ -205,7 +190,7 @@ func (c *Cached) Put(ctx context.Context, writes []Write) (revisions []uint64, c
 	defer c.cache.mu.Unlock()
 	if err != nil { // what was stored is not known
 		for _, w := range writes {
-			c.cache.forget(w.Key)
+			c.cache.kept.Remove(w.Key)
 		}
 		return revisions, conflicts, err
 	}
@@ -215,7 +200,7 @@ func (c *Cached) Put(ctx context.Context, writes []Write) (revisions []uint64, c
 		}
 	}
 	for _, i := range conflicts {
-		c.cache.forget(writes[i].Key)
+		c.cache.kept.Remove(writes[i].Key)
 	}
 	return revisions, conflicts, nil
 }

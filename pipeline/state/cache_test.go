@@ -91,7 +91,7 @@ func TestCacheFollowsItsBucket(t *testing.T) {
 					seen[i][key] = got[key].Revision
 				}
 				c.mu.Lock()
-				n := len(c.recent) + len(c.older)
+				n := c.kept.Len()
 				c.mu.Unlock()
 				if n > most {
 					rt.Fatalf("%d entries are kept, of %d", n, most)
@@ -155,7 +155,9 @@ func TestCachesLoseNoUpdate(t *testing.T) {
 // A place takes nothing that was read before it was made: a newer entry may have been followed in between.
 func TestAPlaceTakesNothingOlder(t *testing.T) {
 	t.Parallel()
-	c := &Cache{name: "b", recent: map[string]kept{}, older: map[string]kept{}, half: 10, position: 7, moved: make(chan struct{})}
+	b, kv := open(t)
+	c := openCache(t, kv, b, 10)
+	c.position = 7 // nobody writes
 	if _, known := c.find("a"); known {
 		t.Fatal("known from nowhere")
 	}
