@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/event"
@@ -140,10 +141,21 @@ const (
 )
 
 // Vault reads and writes entries. It is for one goroutine; make one for each. Close it when done.
-type Vault struct{ bucket *state.Bucket }
+type Vault struct {
+	bucket *state.Bucket
+	// seen are entries as this vault saw them last, for Merge. An old one does no harm there: entries only take over what
+	// is newer, so what is nothing new to an old entry isn't to the present one, and writing over an old one fails.
+	seen *simplelru.LRU[string, state.Entry]
+}
+
+// maxSeen is how many entries a vault remembers: some hundred bytes each.
+const maxSeen = 1 << 13
 
 // New takes over a bucket that was opened on topology.Vault.
-func New(bucket *state.Bucket) *Vault { return &Vault{bucket: bucket} }
+func New(bucket *state.Bucket) *Vault {
+	seen, _ := simplelru.NewLRU[string, state.Entry](maxSeen, nil) // it refuses only sizes below 1
+	return &Vault{bucket: bucket, seen: seen}
+}
 
 // Close ends the access.
 func (v *Vault) Close() { v.bucket.Close() }
@@ -206,6 +218,31 @@ func (v *Vault) Move(ctx context.Context, from, to string) error {
 	return fmt.Errorf("vault: the entry of profile %s keeps changing under other hands", from)
 }
 
+// recall finds entries, of those that were seen lately as they were then.
+func (v *Vault) recall(ctx context.Context, profiles []string) (map[string]state.Entry, error) {
+	found := make(map[string]state.Entry, len(profiles))
+	var missing []string
+	for _, profile := range profiles {
+		if e, ok := v.seen.Get(profile); ok {
+			found[profile] = e
+		} else {
+			missing = append(missing, profile)
+		}
+	}
+	if len(missing) == 0 {
+		return found, nil
+	}
+	read, err := v.bucket.Get(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	for profile, e := range read {
+		found[profile] = e
+		v.seen.Add(profile, e)
+	}
+	return found, nil
+}
+
 // Merge takes over newer fields of many profiles, with compare-and-set.
 func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) error {
 	updates = maps.Clone(updates) // what was moved is another one's
@@ -217,12 +254,14 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 		if len(open) == 0 {
 			return nil
 		}
-		select { // two writers of the same profiles must not keep meeting
-		case <-time.After(mathrand.N(time.Duration(attempt*attempt)*mergePause + 1)):
-		case <-ctx.Done():
-			return fmt.Errorf("vault: %w", ctx.Err())
+		if attempt > 0 { // two writers of the same profiles must not keep meeting
+			select {
+			case <-time.After(mathrand.N(time.Duration(attempt*attempt) * mergePause)):
+			case <-ctx.Done():
+				return fmt.Errorf("vault: %w", ctx.Err())
+			}
 		}
-		found, err := v.bucket.Get(ctx, open)
+		found, err := v.recall(ctx, open)
 		if err != nil {
 			return fmt.Errorf("vault: %w", err)
 		}
@@ -249,13 +288,20 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 			}
 			writes = append(writes, state.Write{Key: profile, Value: data, Revision: found[profile].Revision})
 		}
-		_, conflicts, err := v.bucket.Put(ctx, writes)
+		for _, w := range writes { // until it is known what is stored
+			v.seen.Remove(w.Key)
+		}
+		revisions, conflicts, err := v.bucket.Put(ctx, writes)
 		if err != nil {
 			return fmt.Errorf("vault: %w", err)
 		}
 		open = open[:0]
-		for _, i := range conflicts {
-			open = append(open, writes[i].Key)
+		for i, w := range writes {
+			if revisions[i] == 0 {
+				open = append(open, w.Key)
+			} else {
+				v.seen.Add(w.Key, state.Entry{Value: w.Value, Revision: revisions[i]})
+			}
 		}
 		if len(conflicts) > 0 {
 			attempt++
