@@ -13,10 +13,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"maps"
 	mathrand "math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -32,7 +35,7 @@ const keyEntry = "_key"
 
 // Hasher stands personal values in by keyed hashes: the same value gives the same hash within one
 // installation, and nobody without the key can test a guess. It is safe for concurrent use.
-type Hasher struct{ key []byte }
+type Hasher struct{ macs sync.Pool }
 
 // OpenHasher reads the installation's key, or makes it at the first start.
 func OpenHasher(ctx context.Context, js jetstream.JetStream) (*Hasher, error) {
@@ -53,13 +56,19 @@ func OpenHasher(ctx context.Context, js jetstream.JetStream) (*Hasher, error) {
 }
 
 // NewHasher uses a given key.
-func NewHasher(key []byte) *Hasher { return &Hasher{key: key} }
+func NewHasher(key []byte) *Hasher {
+	return &Hasher{macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
 
 // Hash is 128 bits of HMAC-SHA-256 over a kind and a value, in 22 characters of [A-Za-z0-9_-].
 func (h *Hasher) Hash(kind, value string) string {
-	mac := hmac.New(sha256.New, h.key)
-	fmt.Fprintf(mac, "%d:%s%s", len(kind), kind, value)
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+	mac := h.macs.Get().(hash.Hash)
+	defer h.macs.Put(mac)
+	mac.Reset()
+	b := strconv.AppendInt(make([]byte, 0, 128), int64(len(kind)), 10)
+	b = append(append(append(b, ':'), kind...), value...)
+	mac.Write(b) // it never fails
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(b[:0])[:16])
 }
 
 // Entry is what the vault holds of one profile.
