@@ -98,17 +98,31 @@ func (e *Entry) Merge(fields map[string]Field) (changed bool) {
 		e.Fields = map[string]Field{}
 	}
 	for name, f := range fields {
-		old, ok := e.Fields[name]
-		if len(f.Value) > MaxValue || len(name) > MaxValue || ok && (old.At > f.At || old.At == f.At && string(old.Value) >= string(f.Value)) {
-			continue
+		if e.takes(name, f) {
+			e.Fields[name] = f
+			changed = true
 		}
-		e.Fields[name] = f
-		changed = true
 	}
 	if len(e.Fields) > MaxFields {
 		e.trim()
 	}
 	return changed
+}
+
+// takes tells whether a field is news.
+func (e *Entry) takes(name string, f Field) bool {
+	old, ok := e.Fields[name]
+	return len(f.Value) <= MaxValue && len(name) <= MaxValue && (!ok || old.At < f.At || old.At == f.At && string(old.Value) < string(f.Value))
+}
+
+// learns tells whether Merge would change anything.
+func (e *Entry) learns(fields map[string]Field) bool {
+	for name, f := range fields {
+		if e.takes(name, f) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Entry) trim() {
@@ -154,7 +168,13 @@ type Vault struct {
 	bucket *state.Bucket
 	// seen are entries as this vault saw them last, for Merge. An old one does no harm there: entries only take over what
 	// is newer, so what is nothing new to an old entry isn't to the present one, and writing over an old one fails.
-	seen *simplelru.LRU[string, state.Entry]
+	seen *simplelru.LRU[string, seen]
+}
+
+// seen is an entry, whose fields nobody changes any more, and its revision.
+type seen struct {
+	Entry
+	revision uint64
 }
 
 // maxSeen is how many entries a vault remembers: some hundred bytes each.
@@ -162,8 +182,8 @@ const maxSeen = 1 << 13
 
 // New takes over a bucket that was opened on topology.Vault.
 func New(bucket *state.Bucket) *Vault {
-	seen, _ := simplelru.NewLRU[string, state.Entry](maxSeen, nil) // it refuses only sizes below 1
-	return &Vault{bucket: bucket, seen: seen}
+	entries, _ := simplelru.NewLRU[string, seen](maxSeen, nil) // it refuses only sizes below 1
+	return &Vault{bucket: bucket, seen: entries}
 }
 
 // Close ends the access.
@@ -228,8 +248,8 @@ func (v *Vault) Move(ctx context.Context, from, to string) error {
 }
 
 // recall finds entries, of those that were seen lately as they were then.
-func (v *Vault) recall(ctx context.Context, profiles []string) (map[string]state.Entry, error) {
-	found := make(map[string]state.Entry, len(profiles))
+func (v *Vault) recall(ctx context.Context, profiles []string) (map[string]seen, error) {
+	found := make(map[string]seen, len(profiles))
 	var missing []string
 	for _, profile := range profiles {
 		if e, ok := v.seen.Get(profile); ok {
@@ -245,9 +265,13 @@ func (v *Vault) recall(ctx context.Context, profiles []string) (map[string]state
 	if err != nil {
 		return nil, err
 	}
-	for profile, e := range read {
-		found[profile] = e
-		v.seen.Add(profile, e)
+	for profile, stored := range read {
+		e, err := Decode(stored.Value)
+		if err != nil {
+			return nil, fmt.Errorf("profile %s: %w", profile, err)
+		}
+		found[profile] = seen{e, stored.Revision}
+		v.seen.Add(profile, found[profile])
 	}
 	return found, nil
 }
@@ -275,12 +299,10 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 			return fmt.Errorf("vault: %w", err)
 		}
 		var writes []state.Write
+		var merged []Entry
 		var moved []string
 		for _, profile := range open {
-			entry, err := Decode(found[profile].Value)
-			if err != nil {
-				return fmt.Errorf("vault: profile %s: %w", profile, err)
-			}
+			entry := found[profile]
 			if entry.Into != "" {
 				both := Entry{Fields: maps.Clone(updates[entry.Into])}
 				both.Merge(updates[profile])
@@ -288,17 +310,18 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 				moved = append(moved, entry.Into)
 				continue
 			}
-			if !entry.Merge(updates[profile]) {
+			if !entry.learns(updates[profile]) {
 				continue
 			}
-			data, err := encode(entry)
+			next := Entry{Fields: maps.Clone(entry.Fields)}
+			next.Merge(updates[profile])
+			data, err := encode(next)
 			if err != nil {
 				return fmt.Errorf("vault: profile %s: %w", profile, err)
 			}
-			writes = append(writes, state.Write{Key: profile, Value: data, Revision: found[profile].Revision})
-		}
-		for _, w := range writes { // until it is known what is stored
-			v.seen.Remove(w.Key)
+			v.seen.Remove(profile) // until it is known what is stored
+			writes = append(writes, state.Write{Key: profile, Value: data, Revision: entry.revision})
+			merged = append(merged, next)
 		}
 		revisions, conflicts, err := v.bucket.Put(ctx, writes)
 		if err != nil {
@@ -309,7 +332,7 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 			if revisions[i] == 0 {
 				open = append(open, w.Key)
 			} else {
-				v.seen.Add(w.Key, state.Entry{Value: w.Value, Revision: revisions[i]})
+				v.seen.Add(w.Key, seen{merged[i], revisions[i]})
 			}
 		}
 		if len(conflicts) > 0 {
