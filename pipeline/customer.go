@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -60,27 +59,6 @@ type Customer struct {
 	commits *CommitCodec
 	metrics *customerMetrics
 	purger  *purger
-	poison  poison
-}
-
-// poison remembers the records whose step failed, so that the next claim parks them instead of failing again.
-type poison struct{ records sync.Map }
-
-type place struct {
-	partition int
-	position  uint64
-}
-
-func (p *poison) add(partition int, position uint64, err error) {
-	p.records.Store(place{partition, position}, err)
-}
-
-func (p *poison) of(partition int, position uint64) error {
-	err, _ := p.records.Load(place{partition, position})
-	if err == nil {
-		return nil
-	}
-	return err.(error)
 }
 
 // NewCustomer prepares the chain's worker.

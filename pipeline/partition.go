@@ -31,7 +31,9 @@ type partition struct {
 	loaded   Controls // what the chain was made from, at the claim
 	hash     *RunningHash
 	batch    batch
-	encoded  []byte // the last profile's bytes, to be used again
+	begun    []bus.Delivery // the latest that Begin was given
+	records  []record       // and what they are
+	encoded  []byte         // the last profile's bytes, to be used again
 	reads    *state.Bucket
 	broken   error
 
@@ -70,6 +72,7 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 	}
 	p.cache.makeRoom()
 	values, records := make([]any, len(deliveries)), make([]record, len(deliveries))
+	p.begun, p.records = deliveries, records
 	var missing []string
 	asked := map[string]bool{}
 	for i, d := range deliveries {
