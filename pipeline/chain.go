@@ -40,8 +40,7 @@ type Result struct {
 func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Result, error) {
 	var r Result
 	if p.Into != "" {
-		forward(p, e, position, &r)
-		return r, nil
+		return r, forward(p, e, position, &r)
 	}
 	if p.Applied == 0 && (e.Type == event.Wake || e.Type == event.Prepare) {
 		return r, nil // of a profile that is gone

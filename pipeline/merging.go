@@ -87,19 +87,27 @@ func (c *Chain) leave(p *profile.Profile, e *event.Event, position uint64, r *Re
 			Segment: segment, Profile: p.ID, At: p.Now, Reason: BecauseMerge, Position: position, Version: c.Version,
 		})
 	}
-	*p = profile.Profile{ID: p.ID, Now: p.Now, Applied: position, Into: e.Merge.Winner}
+	*p = profile.Profile{ID: p.ID, Now: p.Now, Applied: position, Into: e.Merge.Winner, Left: position}
 }
 
-// forward sends what comes for a profile that has gone on in another one after it. Wake-ups are void, it is merged
-// already, and the other one is prepared for itself.
-func forward(p *profile.Profile, e *event.Event, position uint64, r *Result) {
-	if e.Type == event.Wake || e.Type == event.Merge || e.Type == event.Prepare {
-		return
+// forward sends what comes for a profile that has gone on in another one after it. Wake-ups are void, and it is merged
+// already. Of what prepares it goes on what it did before it was merged: the other one is prepared for all else.
+func forward(p *profile.Profile, e *event.Event, position uint64, r *Result) error {
+	if e.Type == event.Wake || e.Type == event.Merge {
+		return nil
 	}
 	sent := *e
+	if e.Type == event.Prepare {
+		its, err := itsOwnPast(p, e)
+		if its == nil || err != nil {
+			return err
+		}
+		sent.Properties = its
+	}
 	sent.Profile, sent.Source = p.Into, event.Source{}
 	r.Leaving = append(r.Leaving, sent)
 	p.Applied = position
+	return nil
 }
 
 // takeIn merges what a transfer brings, and judges the whole customer anew: first without an event, and then whatever
