@@ -123,6 +123,7 @@ func (c *Customer) Handle(m *message.Message) error {
 type customerMetrics struct {
 	records   *prometheus.CounterVec
 	decisions *prometheus.CounterVec
+	merges    *prometheus.CounterVec
 	commits   prometheus.Counter
 	bytes     prometheus.Counter
 	folded    prometheus.Counter
@@ -139,6 +140,9 @@ func newCustomerMetrics(r prometheus.Registerer) (*customerMetrics, error) {
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attune_decisions_total", Help: "Campaign decisions, by campaign, outcome and reason.",
 		}, []string{"campaign", "outcome", "reason"}),
+		merges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attune_merges_total", Help: "Profiles that turned out to be another one's customer, by outcome: merged, or the reason for which they stay two.",
+		}, []string{"outcome"}),
 		commits: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "attune_commits_total", Help: "Commits of the customer chain.",
 		}),
@@ -163,7 +167,7 @@ func newCustomerMetrics(r prometheus.Registerer) (*customerMetrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.decisions, m.commits, m.bytes, m.folded, m.unfolded, m.commitAge, m.lateness} {
+	for _, c := range []prometheus.Collector{m.records, m.decisions, m.merges, m.commits, m.bytes, m.folded, m.unfolded, m.commitAge, m.lateness} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -49,6 +49,7 @@ type batch struct {
 	facts       []byte // record by record, as the commit holds them
 	encoded     []byte // the last record's facts, to be used again
 	decisions   []Decision
+	merges      []string // outcomes, for the metric
 	deliveries  []Delivery
 	wakes       []WakeUp
 	deadLetters []DeadLetter
@@ -157,6 +158,9 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	}
 	for _, d := range b.decisions {
 		p.c.metrics.decisions.WithLabelValues(d.Campaign, string(d.Outcome), d.Reason).Inc()
+	}
+	for _, outcome := range b.merges {
+		p.c.metrics.merges.WithLabelValues(outcome).Inc()
 	}
 	return p.committer.submit(ctx, unit{commit: &commit, data: data, dirty: b.dirty, ack: ack, oldest: b.oldest})
 }

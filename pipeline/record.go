@@ -119,6 +119,13 @@ func (p *partition) take(d bus.Delivery, r *record, result *Result) error {
 	}
 	b.leaving = append(b.leaving, leaving...)
 	b.decisions = append(b.decisions, result.Facts.Decisions...)
+	for _, m := range result.Facts.Merges {
+		if m.Refused != "" {
+			b.merges = append(b.merges, m.Refused)
+		} else if m.Loser == e.Merge.Loser { // those who had gone on in it were counted then
+			b.merges = append(b.merges, "merged")
+		}
+	}
 	b.deliveries = append(b.deliveries, result.Deliveries...)
 	b.size += 64 // a wake-up's
 	for i := range result.Deliveries {
