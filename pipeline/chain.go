@@ -40,8 +40,7 @@ type Result struct {
 func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Result, error) {
 	var r Result
 	if p.Into != "" {
-		forward(p, e, position, &r)
-		return r, nil
+		return r, forward(p, e, position, &r)
 	}
 	if p.Applied == 0 && (e.Type == event.Wake || e.Type == event.Prepare) {
 		return r, nil // of a profile that is gone
@@ -54,7 +53,7 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 		return r, err
 	}
 	p.Now = now
-	c.announce(p, e, position, &r)
+	c.announce(p, e, now, position, &r)
 	switch e.Type {
 	case event.Wake:
 		p.Armed = 0 // a handled wake-up always re-arms, stale or not
@@ -91,12 +90,15 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 // Try is Apply with a stage's panic as an error of this one record. After an error the profile is half changed: it must
 // not be used any more.
 func (c *Chain) Try(p *profile.Profile, e *event.Event, position uint64) (r Result, err error) {
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("panic at position %d: %v\n%s", position, cause, debug.Stack())
-		}
-	}()
+	defer recovered(position, &err)
 	return c.Apply(p, e, position)
+}
+
+// recovered makes an error of a panic; it is to be deferred.
+func recovered(position uint64, err *error) {
+	if cause := recover(); cause != nil {
+		*err = fmt.Errorf("panic at position %d: %v\n%s", position, cause, debug.Stack())
+	}
 }
 
 // Due is the earliest instant at which anything the profile holds becomes due; zero: never.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -60,27 +59,6 @@ type Customer struct {
 	commits *CommitCodec
 	metrics *customerMetrics
 	purger  *purger
-	poison  poison
-}
-
-// poison remembers the records whose step failed, so that the next claim parks them instead of failing again.
-type poison struct{ records sync.Map }
-
-type place struct {
-	partition int
-	position  uint64
-}
-
-func (p *poison) add(partition int, position uint64, err error) {
-	p.records.Store(place{partition, position}, err)
-}
-
-func (p *poison) of(partition int, position uint64) error {
-	err, _ := p.records.Load(place{partition, position})
-	if err == nil {
-		return nil
-	}
-	return err.(error)
 }
 
 // NewCustomer prepares the chain's worker.
@@ -145,6 +123,7 @@ func (c *Customer) Handle(m *message.Message) error {
 type customerMetrics struct {
 	records   *prometheus.CounterVec
 	decisions *prometheus.CounterVec
+	merges    *prometheus.CounterVec
 	commits   prometheus.Counter
 	bytes     prometheus.Counter
 	folded    prometheus.Counter
@@ -161,6 +140,9 @@ func newCustomerMetrics(r prometheus.Registerer) (*customerMetrics, error) {
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "attune_decisions_total", Help: "Campaign decisions, by campaign, outcome and reason.",
 		}, []string{"campaign", "outcome", "reason"}),
+		merges: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "attune_merges_total", Help: "Profiles that turned out to be another one's customer, by outcome: merged, or the reason for which they stay two.",
+		}, []string{"outcome"}),
 		commits: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "attune_commits_total", Help: "Commits of the customer chain.",
 		}),
@@ -185,7 +167,7 @@ func newCustomerMetrics(r prometheus.Registerer) (*customerMetrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.records, m.decisions, m.commits, m.bytes, m.folded, m.unfolded, m.commitAge, m.lateness} {
+	for _, c := range []prometheus.Collector{m.records, m.decisions, m.merges, m.commits, m.bytes, m.folded, m.unfolded, m.commitAge, m.lateness} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

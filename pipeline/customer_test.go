@@ -105,12 +105,15 @@ func (r *rig) work(cached int) (stop func()) {
 	}
 }
 
-func (r *rig) append(ordinal, after uint64, profile, name string) {
+func (r *rig) append(ordinal, after uint64, profile, name string, losers ...string) {
 	r.t.Helper()
 	e := event.Event{
 		ID: fmt.Sprintf("e%d", ordinal), Type: event.Track, Name: name, Profile: profile,
 		Occurred: event.Instant(1000 * ordinal), Accepted: event.Instant(1000 * ordinal),
 		Source: event.Source{Name: "test", Ordinal: ordinal, After: after},
+	}
+	for _, loser := range losers {
+		e.Joins = append(e.Joins, event.Join{Loser: loser})
 	}
 	data, err := e.Encode()
 	if err != nil {
@@ -234,17 +237,27 @@ func TestCustomerWaitsForALostRecord(t *testing.T) {
 	}
 }
 
-// A record whose step panics is parked, and what came before and after it counts.
-func TestCustomerParksARecordThatFails(t *testing.T) {
+// Records whose steps panic are parked, and what comes before, between and after them counts, also in their batch, as does
+// what they say of other profiles. They cost the partition no claim: a few of them would hold up all its customers.
+func TestCustomerParksRecordsThatFail(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, 1)
-	r.append(1, 0, "p", "view")
-	r.append(2, 1, "p", "panic")
-	r.append(3, 2, "p", "view")
+	const rounds = 40
+	for i := range uint64(rounds) {
+		r.append(3*i+1, 3*i, "p", "view")
+		r.append(3*i+2, 3*i+1, "p", "panic", fmt.Sprint("loser", i))
+		r.append(3*i+3, 3*i+2, "q", "view")
+	}
 	stop := r.work(10)
-	r.waitPosition(3)
+	commit := r.waitPosition(3 * rounds)
 	stop()
-	if p := r.profiles()["p"]; p.Count("view") != 2 || p.Count("panic") != 0 {
-		t.Errorf("counts %v, want two views and nothing else", p.Activities)
+	profiles := r.profiles()
+	if p, q := profiles["p"], profiles["q"]; p.Count("view") != rounds || p.Count("panic") != 0 || q.Count("view") != rounds {
+		t.Errorf("counts %v and %v, want %d views each and nothing else", p.Activities, q.Activities, rounds)
+	} else if len(p.Awaits) != rounds {
+		t.Errorf("waits for %d profiles, want %d: %v", len(p.Awaits), rounds, p.Awaits)
+	}
+	if commit.Epoch != 1 {
+		t.Errorf("epoch %d: the partition was claimed anew", commit.Epoch)
 	}
 }

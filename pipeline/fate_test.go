@@ -163,7 +163,7 @@ func (f *fate) happened() bool {
 	}
 }
 
-// victim runs the chain until its fate or to the end of the log. A stopped one lives on: bury ends it.
+// victim runs the chain until its fate or to the end of the log, with its trail. A stopped one lives on: bury ends it.
 func (w *world) victim(f *fate) (bury func()) {
 	w.t.Helper()
 	stop := w.customer(func(c *pipeline.CustomerConfig) {
@@ -172,7 +172,7 @@ func (w *world) victim(f *fate) (bury func()) {
 	})
 	w.t.Cleanup(func() { f.goOn(); stop() })
 	eventually(w.t, "the end of the log or of the worker", func() bool {
-		return f.happened() || w.witness.last().Position >= w.end
+		return f.happened() || w.witness.last().Position >= w.end && w.trailed() >= w.end
 	})
 	if !f.spare() && (f.how == stopped || f.how == slept || f.how == left) {
 		return func() { f.goOn(); stop() }

@@ -32,13 +32,13 @@ type Merge struct {
 	Position uint64        `cbor:"5,keyasint" json:"position"`
 }
 
-// announce takes up what the event says about other profiles of the same customer.
-func (c *Chain) announce(p *profile.Profile, e *event.Event, position uint64, r *Result) {
+// announce takes up what the event says about other profiles of the same customer, whose clock is now.
+func (c *Chain) announce(p *profile.Profile, e *event.Event, now event.Instant, position uint64, r *Result) {
 	for _, j := range e.Joins {
 		switch {
 		case j.Refused != "":
-			r.Facts.Merges = append(r.Facts.Merges, Merge{Loser: j.Loser, Winner: p.ID, At: p.Now, Refused: j.Refused, Position: position})
-		case p.Announce(j.Loser):
+			r.Facts.Merges = append(r.Facts.Merges, Merge{Loser: j.Loser, Winner: p.ID, At: now, Refused: j.Refused, Position: position})
+		case p.Announce(j.Loser, now):
 			r.Leaving = append(r.Leaving, event.Event{
 				ID: "merge-" + j.Loser, Type: event.Merge, Profile: j.Loser, Occurred: e.Accepted, Accepted: e.Accepted, Historical: e.Historical,
 				Merge: &event.MergeRecord{Loser: j.Loser, Winner: p.ID},
@@ -47,14 +47,33 @@ func (c *Chain) announce(p *profile.Profile, e *event.Event, position uint64, r 
 	}
 }
 
-// Joins takes up what an event says about other profiles where the event itself can't be used: its customer must become
-// one all the same. No stage runs, and nothing fails. The profile lives: a tombstone's records are forwarded unused.
-func (c *Chain) Joins(p *profile.Profile, e *event.Event, position uint64) Result {
-	var r Result
-	p.Now = max(p.Now, e.Accepted)
-	c.announce(p, e, position, &r)
+// Salvage takes from a record whose step fails what makes profiles one: without it a customer would stay two, and the
+// merge record and the transfer come but once. No stage runs; the profile owes what it owed, and has the next step judge
+// it. Waits don't outlive a transfer that failed, since nobody can tell which of them the other half has cancelled. What
+// is no part of a merge leaves the profile as it is. After an error the profile is half changed.
+func (c *Chain) Salvage(p *profile.Profile, e *event.Event, position uint64) (r Result, err error) {
+	defer recovered(position, &err)
+	now := max(p.Now, e.Accepted)
+	switch {
+	case e.Type == event.Merge:
+		p.Now = now
+		c.leave(p, e, position, &r)
+		return r, nil
+	case e.Type == event.Transfer:
+		s, was, err := c.unite(p, e, position)
+		if s == nil {
+			return r, err
+		}
+		p.Waits = nil
+		c.stateMerge(s, was, &r)
+		p.Armed, r.Wake = p.Now, p.Now
+	case len(e.Joins) > 0:
+		c.announce(p, e, now, position, &r) // its clock stands: what it owes by then is still run at its own instants
+	default:
+		return r, nil
+	}
 	p.Applied = position
-	return r
+	return r, nil
 }
 
 // leave hands over all that the loser is. What it owed by now is run; what it waits for the winner will decide.
@@ -68,35 +87,55 @@ func (c *Chain) leave(p *profile.Profile, e *event.Event, position uint64, r *Re
 			Segment: segment, Profile: p.ID, At: p.Now, Reason: BecauseMerge, Position: position, Version: c.Version,
 		})
 	}
-	*p = profile.Profile{ID: p.ID, Now: p.Now, Applied: position, Into: e.Merge.Winner}
+	*p = profile.Profile{ID: p.ID, Now: p.Now, Applied: position, Into: e.Merge.Winner, Left: position}
 }
 
-// forward sends what comes for a profile that has gone on in another one after it. Wake-ups are void, it is merged
-// already, and the other one is prepared for itself.
-func forward(p *profile.Profile, e *event.Event, position uint64, r *Result) {
-	if e.Type == event.Wake || e.Type == event.Merge || e.Type == event.Prepare {
-		return
+// forward sends what comes for a profile that has gone on in another one after it. Wake-ups are void, and it is merged
+// already. Of what prepares it goes on what it did before it was merged: the other one is prepared for all else.
+func forward(p *profile.Profile, e *event.Event, position uint64, r *Result) error {
+	if e.Type == event.Wake || e.Type == event.Merge {
+		return nil
 	}
 	sent := *e
+	if e.Type == event.Prepare {
+		its, err := itsOwnPast(p, e)
+		if its == nil || err != nil {
+			return err
+		}
+		sent.Properties = its
+	}
 	sent.Profile, sent.Source = p.Into, event.Source{}
 	r.Leaving = append(r.Leaving, sent)
 	p.Applied = position
+	return nil
 }
 
 // takeIn merges what a transfer brings, and judges the whole customer anew: first without an event, and then whatever
 // has waited for it.
 func (c *Chain) takeIn(p *profile.Profile, e *event.Event, position uint64, r *Result) error {
+	s, was, err := c.unite(p, e, position)
+	if s == nil {
+		return err
+	}
+	c.run(s)
+	c.stateMerge(s, was, r)
+	return c.runOwed(p, p.Now, position, r)
+}
+
+// unite merges what a transfer brings, for a step that judges it, and gives the memberships before; nil: it is merged
+// already.
+func (c *Chain) unite(p *profile.Profile, e *event.Event, position uint64) (s *Step, was []string, err error) {
 	loser, err := profile.Decode(e.Merge.State)
 	if err != nil {
-		return fmt.Errorf("transfer to profile %s at position %d: %w", p.ID, position, err)
+		return nil, nil, fmt.Errorf("transfer to profile %s at position %d: %w", p.ID, position, err)
 	}
 	if loser.ID == p.ID || p.TookIn(loser.ID) {
-		return nil
+		return nil, nil, nil
 	}
-	s := c.step(p, nil, position)
+	s = c.step(p, nil, position)
 	s.Loser = loser
 	c.level(s)
-	was := s.Profile.Memberships()
+	was = p.Memberships()
 	switch {
 	case e.Historical:
 		s.because = BecauseHistorical
@@ -107,13 +146,16 @@ func (c *Chain) takeIn(p *profile.Profile, e *event.Event, position uint64, r *R
 	}
 	profile.Merge(p, loser)
 	s.Now = p.Now
-	c.run(s)
+	return s, was, nil
+}
+
+// stateMerge states what the step has led to, and that its loser, and all who had gone on in it, are this customer.
+func (c *Chain) stateMerge(s *Step, was []string, r *Result) {
 	s.Changes = enteredByLoser(s, was)
 	r.take(s)
-	for _, m := range append(loser.Merged, profile.Merged{ID: loser.ID}) {
-		r.Facts.Merges = append(r.Facts.Merges, Merge{Loser: m.ID, Winner: p.ID, At: p.Now, Position: position})
+	for _, m := range append(s.Loser.Merged, profile.Merged{ID: s.Loser.ID}) {
+		r.Facts.Merges = append(r.Facts.Merges, Merge{Loser: m.ID, Winner: s.Profile.ID, At: s.Now, Position: s.Position})
 	}
-	return c.runOwed(p, p.Now, position, r)
 }
 
 // judgedOtherwise tells whether a profile's memberships are by other definitions than those in force.

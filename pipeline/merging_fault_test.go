@@ -174,7 +174,9 @@ func TestMergingSurvivesDeathAtEveryPoint(t *testing.T) { // not beside the othe
 		case dice < 17:
 			h.views++
 			call("track", map[string]any{"event": "view", "userId": h.user + "-second"})
-		case dice < 18:
+		case dice < 18: // parked, and ties all the same
+			call("track", map[string]any{"event": "panic", "userId": h.user, "anonymousId": device})
+		case dice < 19:
 			call("alias", map[string]any{"userId": h.user, "previousId": h.user + "-second"})
 		default:
 			call("identify", map[string]any{"userId": h.user, "anonymousId": device})

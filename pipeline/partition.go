@@ -31,7 +31,9 @@ type partition struct {
 	loaded   Controls // what the chain was made from, at the claim
 	hash     *RunningHash
 	batch    batch
-	encoded  []byte // the last profile's bytes, to be used again
+	begun    []bus.Delivery // the latest that Begin was given
+	records  []record       // and what they are
+	encoded  []byte         // the last profile's bytes, to be used again
 	reads    *state.Bucket
 	broken   error
 
@@ -47,6 +49,7 @@ type batch struct {
 	facts       []byte // record by record, as the commit holds them
 	encoded     []byte // the last record's facts, to be used again
 	decisions   []Decision
+	merges      []string // outcomes, for the metric
 	deliveries  []Delivery
 	wakes       []WakeUp
 	deadLetters []DeadLetter
@@ -70,6 +73,7 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 	}
 	p.cache.makeRoom()
 	values, records := make([]any, len(deliveries)), make([]record, len(deliveries))
+	p.begun, p.records = deliveries, records
 	var missing []string
 	asked := map[string]bool{}
 	for i, d := range deliveries {
@@ -154,6 +158,9 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 	}
 	for _, d := range b.decisions {
 		p.c.metrics.decisions.WithLabelValues(d.Campaign, string(d.Outcome), d.Reason).Inc()
+	}
+	for _, outcome := range b.merges {
+		p.c.metrics.merges.WithLabelValues(outcome).Inc()
 	}
 	return p.committer.submit(ctx, unit{commit: &commit, data: data, dirty: b.dirty, ack: ack, oldest: b.oldest})
 }

@@ -16,6 +16,7 @@ type record struct {
 	event event.Event
 	entry *entry // its profile; nil: it has none
 	err   error  // it could not be decoded
+	did   effect // on its profile
 }
 
 // handle applies one record. What it can't use goes to the dead letters; an error stops the partition.
@@ -40,16 +41,12 @@ func (p *partition) handle(ctx context.Context, d bus.Delivery, r *record) error
 		p.note(e.Source)
 		outcome = "control"
 	default:
-		if err := p.c.poison.of(p.number, d.Sequence); err != nil {
-			p.park(d, "failed", err)
+		if err := p.apply(d, r); err != nil {
 			outcome = "parked"
-			if err := p.joins(d, r); err != nil {
+			if err := p.fail(d, r, err); err != nil {
+				p.broken = err // the profile is half changed: the partition is claimed anew
 				return err
 			}
-		} else if err := p.apply(d, r); err != nil {
-			p.c.poison.add(p.number, d.Sequence, err)
-			p.broken = err // the profile is half changed: claim the partition again and park this record
-			return err
 		}
 		p.note(e.Source)
 	}
@@ -96,34 +93,39 @@ func (p *partition) apply(d bus.Delivery, r *record) error {
 	if entry.profile.Applied != d.Sequence {
 		return nil // a wake-up of a profile that is gone
 	}
-	return p.take(d, e, entry, &result)
-}
-
-// joins applies what is left of a record whose step fails.
-func (p *partition) joins(d bus.Delivery, r *record) error {
-	e, entry := &r.event, r.entry
-	if len(e.Joins) == 0 || d.Sequence <= entry.profile.Applied {
-		return nil
-	}
-	result := p.chain.Joins(entry.profile, e, d.Sequence)
-	return p.take(d, e, entry, &result)
-}
-
-// take takes what a record led to into the batch.
-func (p *partition) take(d bus.Delivery, e *event.Event, entry *entry, result *Result) error {
-	if err := p.state(d, &result.Facts); err != nil {
+	if err := p.take(d, r, &result); err != nil {
 		return err
 	}
-	b := &p.batch
+	r.did = applied
+	return nil
+}
+
+// take takes what a record led to into the batch; after an error the batch is as it was.
+func (p *partition) take(d bus.Delivery, r *record, result *Result) error {
+	b, e, entry := &p.batch, &r.event, r.entry
+	var leaving [][]byte
 	for i := range result.Leaving {
 		data, err := result.Leaving[i].Encode()
 		if err != nil {
 			return err
 		}
-		b.leaving = append(b.leaving, data)
+		leaving = append(leaving, data)
+	}
+	if err := p.state(d, &result.Facts); err != nil {
+		return err
+	}
+	for _, data := range leaving {
 		b.size += len(data)
 	}
+	b.leaving = append(b.leaving, leaving...)
 	b.decisions = append(b.decisions, result.Facts.Decisions...)
+	for _, m := range result.Facts.Merges {
+		if m.Refused != "" {
+			b.merges = append(b.merges, m.Refused)
+		} else if m.Loser == e.Merge.Loser { // those who had gone on in it were counted then
+			b.merges = append(b.merges, "merged")
+		}
+	}
 	b.deliveries = append(b.deliveries, result.Deliveries...)
 	b.size += 64 // a wake-up's
 	for i := range result.Deliveries {

@@ -16,7 +16,7 @@ import (
 //     (profile.Next), by the same stage. Nothing is stated.
 //   - A prepare record for each customer brings what happened before and what its rules look back at, as far as the
 //     profile doesn't hold it already, and judges all segments. From then on windows close, and wake-ups are armed, for
-//     both.
+//     both. A profile that went on in another one sends what happened before that on to it.
 //   - A control record puts them in force: at the instant that it names, everywhere. Each customer's step after it runs
 //     what was owed before the instant by the definitions before, then takes the memberships over, as of the instant
 //     (or the customer's own clock, where that is later), and states the difference, because of the definitions. So the
@@ -61,6 +61,8 @@ type Preparation struct {
 	Staged uint64 `json:"staged"`
 	// Past is what happened, in the order of the log.
 	Past []PastEvent `json:"past,omitempty"`
+	// Of is the profile in whose part of the log it lies, where that one has gone on in the profile that is prepared.
+	Of string `json:"of,omitempty"`
 	// Read is the position of the log up to which Past has all; Filled tells that nothing follows it.
 	Read   uint64 `json:"read,omitempty"`
 	Filled bool   `json:"filled,omitempty"`
@@ -88,14 +90,17 @@ func (c *Chain) prepare(p *profile.Profile, e *event.Event, position uint64) err
 		return nil // of others, which are not staged any more
 	}
 	s := c.step(p, nil, position)
-	n := c.next(s)
-	if n.Filled {
+	n := c.next(p, position)
+	part := profile.Part{Since: n.Since, Read: n.Read}
+	if b.Of != "" {
+		part = n.Part(b.Of)
+	} else if n.Filled {
 		return nil
 	}
 	q := n.Lay(p)
 	for i := range b.Past {
 		past := &b.Past[i]
-		if past.Position <= n.Read || past.Position >= n.Since {
+		if past.Position <= part.Read || part.Since != 0 && past.Position >= part.Since {
 			continue
 		}
 		happened := event.Event{Type: past.Type, Name: past.Name, Occurred: past.Occurred, Properties: past.Properties}
@@ -103,11 +108,34 @@ func (c *Chain) prepare(p *profile.Profile, e *event.Event, position uint64) err
 		c.Staged.CampaignLeaves.RecordLacked(q, &happened)
 	}
 	n.Take(q)
-	n.Read = max(n.Read, b.Read)
-	if n.Filled = b.Filled; n.Filled {
+	part.Read = max(part.Read, b.Read)
+	if b.Of != "" {
+		n.SetPart(part)
+		n.Definitions = 0 // to be judged again
+	} else {
+		n.Read, n.Filled = part.Read, b.Filled
+	}
+	if n.Filled {
 		c.judgeNext(s, n)
 	}
 	return nil
+}
+
+// itsOwnPast is what a prepare record has of what a profile did before it went on in another one; nil: nothing. What came
+// after that has been sent on, and is in the other one's part of the log.
+func itsOwnPast(p *profile.Profile, e *event.Event) (event.Object, error) {
+	var b Preparation
+	if err := json.Unmarshal(e.Properties, &b); err != nil {
+		return nil, fmt.Errorf("profile %s: prepare: %w", p.ID, err)
+	}
+	if b.Of == "" {
+		b.Of, b.Filled = p.ID, false
+		b.Past = slices.DeleteFunc(b.Past, func(past PastEvent) bool { return past.Position >= p.Left })
+	}
+	if len(b.Past) == 0 {
+		return nil, nil
+	}
+	return json.Marshal(b)
 }
 
 // beside keeps the customer's state by the staged definitions, after the stages have had the step.
@@ -118,7 +146,7 @@ func (c *Chain) beside(s *Step) {
 		return
 	}
 	known := p.Next != nil && p.Next.Version == c.Staged.Version
-	n := c.next(s)
+	n := c.next(p, s.Position)
 	if n.Filled {
 		c.judgeNext(s, n)
 		return
@@ -138,12 +166,11 @@ func (c *Chain) beside(s *Step) {
 }
 
 // next is the customer's state by the staged definitions; it is begun where there is none.
-func (c *Chain) next(s *Step) *profile.Next {
-	p := s.Profile
+func (c *Chain) next(p *profile.Profile, position uint64) *profile.Next {
 	if p.Next != nil && p.Next.Version == c.Staged.Version {
 		return p.Next
 	}
-	p.Next = &profile.Next{Version: c.Staged.Version, Since: s.Position}
+	p.Next = &profile.Next{Version: c.Staged.Version, Since: position}
 	if p.Applied == 0 { // nothing happened before
 		p.Next.Filled = true
 		return p.Next
@@ -156,12 +183,13 @@ func (c *Chain) next(s *Step) *profile.Next {
 }
 
 // level has both profiles of a merge hold what they can for the definitions in force, and for those staged: the loser may
-// have left before those came into force that it was prepared for, and the winner may not have begun to be prepared.
+// have left before those came into force that it was prepared for, and neither may have begun to be prepared.
 func (c *Chain) level(s *Step) {
-	if c.Staged != nil {
-		c.next(s)
-	}
 	l := s.Loser
+	if c.Staged != nil {
+		c.next(s.Profile, s.Position)
+		c.next(l, s.Position)
+	}
 	n := l.Next
 	if n == nil || n.Version != c.Switch.Staged || l.Definitions == c.Version {
 		return

@@ -54,7 +54,7 @@ func newStand(t *testing.T) *stand {
 	return s
 }
 
-// customers runs the chain until stop is called.
+// customers runs the chain and its relay until stop is called.
 func (s *stand) customers() (stop func()) {
 	s.t.Helper()
 	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{
@@ -64,16 +64,22 @@ func (s *stand) customers() (stop func()) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	subscriber := customers.Subscriber()
+	relay, err := pipeline.NewRelay(s.js, slog.New(slog.DiscardHandler))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	records, commits := customers.Subscriber(), relay.Subscriber()
 	var handlers []handler
 	for p := range standPartitions {
-		handlers = append(handlers, handler{fmt.Sprint("customer-", p), topology.Subject(topology.Events, p), subscriber, nothing(customers.Handle)})
+		handlers = append(handlers,
+			handler{fmt.Sprint("customer-", p), topology.Subject(topology.Events, p), records, nothing(customers.Handle)},
+			handler{fmt.Sprint("relay-", p), topology.Subject(topology.Commits, p), commits, relay.Handle})
 	}
 	return startRouter(s.t, s.js, handlers)
 }
 
-// track appends an event so many minutes after the beginning.
-func (s *stand) track(id, name string, minutes int) {
+// track appends an event so many minutes after the beginning. It may say that others are the same customer.
+func (s *stand) track(id, name string, minutes int, losers ...string) {
 	s.t.Helper()
 	p := topology.Partition(id, standPartitions)
 	s.ordinals[p]++
@@ -82,6 +88,9 @@ func (s *stand) track(id, name string, minutes int) {
 		ID: fmt.Sprint(p, "-", s.ordinals[p]), Type: event.Track, Name: name, Profile: id, Occurred: at, Accepted: at,
 		Properties: event.Object(`{"color":"red","deep":{"n":1},"long":"` + strings.Repeat("x", 50) + `"}`), Consent: map[string]bool{"email": true},
 		Source: event.Source{Name: "test", Ordinal: s.ordinals[p]},
+	}
+	for _, loser := range losers {
+		e.Joins = append(e.Joins, event.Join{Loser: loser})
 	}
 	data, err := e.Encode()
 	if err != nil {
@@ -162,8 +171,17 @@ func (s *stand) settled() {
 	}
 }
 
-// stated are all flips in the commits, of both partitions.
+// stated are all flips and decisions in the commits, of both partitions.
 func (s *stand) stated() (changes []pipeline.SegmentChange, decisions []pipeline.Decision) {
+	s.t.Helper()
+	for _, facts := range s.facts() {
+		changes, decisions = append(changes, facts.Changes...), append(decisions, facts.Decisions...)
+	}
+	return changes, decisions
+}
+
+// facts are those of all commits.
+func (s *stand) facts() (all []pipeline.Facts) {
 	s.t.Helper()
 	codec, err := pipeline.NewCommitCodec()
 	if err != nil {
@@ -176,7 +194,7 @@ func (s *stand) stated() (changes []pipeline.SegmentChange, decisions []pipeline
 	for next := uint64(1); ; {
 		m, err := stream.GetMsg(s.t.Context(), next, jetstream.WithGetMsgSubject(topology.Commits+".*"))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return changes, decisions
+			return all
 		}
 		if err != nil {
 			s.t.Fatal(err)
@@ -190,7 +208,7 @@ func (s *stand) stated() (changes []pipeline.SegmentChange, decisions []pipeline
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		changes, decisions = append(changes, facts.Changes...), append(decisions, facts.Decisions...)
+		all = append(all, facts)
 	}
 }
 
@@ -366,6 +384,62 @@ func TestDefinitionsChangeForEveryone(t *testing.T) {
 			s.replayed()
 			stop()
 		})
+	}
+}
+
+// Customers who had other profiles before are judged by what they did as those too, which lies in other parts of the log.
+func TestDefinitionsChangeForMergedCustomers(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.apply(before(), false)
+	stop := s.customers()
+	s.people()
+	taken := func(id string, losers int) func() bool {
+		return func() bool { return s.merges()[id] == losers }
+	}
+	s.track("tablet", "A", 200)
+	s.track("phone", "C", 201)
+	s.track("phone", "A", 202, "tablet") // a visitor with two devices
+	s.wait("the phone is the tablet", taken("phone", 1))
+	s.track("visitor", "A", 203)
+	s.track("known", "B", 204, "phone", "visitor")
+	s.wait("the visitor is known", taken("known", 3))
+	s.track("tablet", "C", 205) // sent on twice
+	s.settled()
+	want := s.apply(after(), false)
+	if !want.staged {
+		t.Fatalf("staged: %+v", want)
+	}
+	s.rollOut(1, func(string) error { return nil })
+	s.settled()
+	members := s.members()
+	for _, id := range []string{"buyers", "third", "viewers"} {
+		if !slices.Contains(members[id], "known") {
+			t.Errorf("the customer is not in %s: %v", id, members[id])
+		}
+	}
+	s.replayed()
+	stop()
+}
+
+// merges are how many profiles have gone on in each.
+func (s *stand) merges() map[string]int {
+	s.t.Helper()
+	merged := map[string]int{}
+	for _, facts := range s.facts() {
+		for _, m := range facts.Merges {
+			merged[m.Winner]++
+		}
+	}
+	return merged
+}
+
+func (s *stand) wait(what string, holds func() bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			s.t.Fatal("not within 30 s: ", what)
+		}
 	}
 }
 

@@ -80,6 +80,7 @@ func Append(b []byte, p *Profile) []byte {
 	for i := range p.Merged {
 		b = appendEntry(b, 52, appendMerged(inner[:0], &p.Merged[i]))
 	}
+	b = appendUint(b, 53, p.Left)
 	b = appendBytes(b, 60, appendPropensities(inner[:0], &p.Propensities))
 	return appendBytes(b, 61, appendViewed(inner[:0], p.Bought))
 }

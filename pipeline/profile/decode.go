@@ -193,6 +193,8 @@ func (p *Profile) field(field protowire.Number, w wire) error {
 		return readOne(&p.Awaits, w.part, (*Await).field)
 	case 52:
 		return readOne(&p.Merged, w.part, (*Merged).field)
+	case 53:
+		p.Left = w.number
 	case 60:
 		return readFields(w.part, p.Propensities.field)
 	case 61:

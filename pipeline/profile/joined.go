@@ -35,13 +35,13 @@ func (p *Profile) TookIn(loser string) bool {
 	return slices.ContainsFunc(p.Merged, func(m Merged) bool { return m.ID == loser })
 }
 
-// Announce begins to wait for a profile, from the customer's clock on, and tells whether that is news.
-func (p *Profile) Announce(loser string) bool {
+// Announce begins to wait for a profile, from the given instant on, and tells whether that is news.
+func (p *Profile) Announce(loser string, now event.Instant) bool {
 	p.forgetAwaits()
 	if loser == p.ID || p.TookIn(loser) || slices.ContainsFunc(p.Awaits, func(a Await) bool { return a.Loser == loser }) {
 		return false
 	}
-	p.Awaits = append(p.Awaits, Await{Loser: loser, Until: p.Now.Add(MaxAwait)})
+	p.Awaits = append(p.Awaits, Await{Loser: loser, Until: now.Add(MaxAwait)})
 	return true
 }
 

@@ -103,7 +103,8 @@ func (k *Kept) field(field protowire.Number, w wire) error {
 	return nil
 }
 
-// mergeKept has the events of both, newest first; the rules' stage drops what no rule needs.
+// mergeKept has the events of both, newest first, those of one instant in the order of the rules' stage, which drops what no
+// rule needs.
 func mergeKept(w, l map[uint64]*Kept) map[uint64]*Kept {
 	if len(l) == 0 {
 		return w
@@ -115,7 +116,7 @@ func mergeKept(w, l map[uint64]*Kept) map[uint64]*Kept {
 		if known := sum[id]; known != nil {
 			both.Entries = slices.Concat(known.Entries, both.Entries)
 			slices.SortFunc(both.Entries, func(a, b Entry) int {
-				return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(a.Number, b.Number), bytes.Compare(a.Value, b.Value))
+				return cmp.Or(cmp.Compare(b.At, a.At), cmp.Compare(b.Number, a.Number), bytes.Compare(b.Value, a.Value))
 			})
 			both.Count += known.Count
 			low, carry := bits.Add64(both.Sum.Low, known.Sum.Low, 0)

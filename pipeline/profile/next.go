@@ -1,6 +1,9 @@
 package profile
 
 import (
+	"slices"
+	"strings"
+
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"attune/pipeline/event"
@@ -17,6 +20,9 @@ type Next struct {
 	Read  uint64
 	// Filled tells that all of it is here: the segments are judged from then on.
 	Filled bool
+	// Losers are the profiles that went on in this one whose part of the log is read back too, by id. For any other one,
+	// all that lies in its part was before Since, and nothing of it has been read.
+	Losers []Part
 	// Definitions is Version once the segments are judged; zero: all are to be judged anew.
 	Definitions uint64
 
@@ -25,6 +31,36 @@ type Next struct {
 	Segments    map[string]Membership
 	SegmentsDue event.Instant
 	Members     *Members // never stored
+}
+
+// Part is what is known of a merged profile's part of the log: what is kept of it from the position Since on, and up to the
+// position Read. A zero Since is never.
+type Part struct {
+	ID    string
+	Since uint64
+	Read  uint64
+}
+
+// Part is a merged profile's; zero: nothing was said of it.
+func (n *Next) Part(id string) Part {
+	if i, ok := n.part(id); ok {
+		return n.Losers[i]
+	}
+	return Part{ID: id}
+}
+
+// SetPart replaces what is known of a merged profile's part.
+func (n *Next) SetPart(part Part) {
+	i, ok := n.part(part.ID)
+	if ok {
+		n.Losers[i] = part
+	} else {
+		n.Losers = slices.Insert(n.Losers, i, part)
+	}
+}
+
+func (n *Next) part(id string) (int, bool) {
+	return slices.BinarySearchFunc(n.Losers, id, func(p Part, id string) int { return strings.Compare(p.ID, id) })
 }
 
 // Lay puts what is staged in the place of what is in force, in a shallow copy of the profile: stages that are given it
@@ -49,7 +85,7 @@ func (n *Next) Due() event.Instant {
 	return n.SegmentsDue
 }
 
-// mergeNext has what both customers did. What the loser had not been read back yet stays unknown; all is judged anew.
+// mergeNext has what both customers did, as far as it is known. All is judged anew.
 func mergeNext(w, l *Profile) *Next {
 	n := w.Next
 	if n == nil {
@@ -60,6 +96,10 @@ func mergeNext(w, l *Profile) *Next {
 	if l.Next != nil && l.Next.Version == n.Version {
 		sum.Windows, sum.Kept = mergeWindows(n.Windows, l.Next.Windows), mergeKept(n.Kept, l.Next.Kept)
 		sum.Segments = mergeSegments(n.Segments, l.Next.Segments)
+		sum.Losers = slices.Clone(n.Losers)
+		for _, part := range append(slices.Clone(l.Next.Losers), Part{ID: l.ID, Since: l.Next.Since, Read: l.Next.Read}) {
+			sum.SetPart(part)
+		}
 	} else {
 		sum.Windows, sum.Kept = mergeWindows(n.Windows, l.Windows), mergeKept(n.Kept, l.Kept)
 	}
@@ -87,7 +127,24 @@ func appendNext(b []byte, n *Next) []byte {
 	for _, name := range sortedKeys(names[:0], n.Segments) {
 		b = appendEntry(b, 8, appendMembership(inner[:0], name, n.Segments[name]))
 	}
-	return appendInt(b, 9, n.SegmentsDue)
+	b = appendInt(b, 9, n.SegmentsDue)
+	for i := range n.Losers {
+		part := &n.Losers[i]
+		b = appendEntry(b, 10, appendUint(appendUint(appendText(inner[:0], 1, part.ID), 2, part.Since), 3, part.Read))
+	}
+	return b
+}
+
+func (p *Part) field(field protowire.Number, w wire) error {
+	switch field {
+	case 1:
+		p.ID = w.text()
+	case 2:
+		p.Since = w.number
+	case 3:
+		p.Read = w.number
+	}
+	return nil
 }
 
 func (n *Next) field(field protowire.Number, w wire) error {
@@ -110,6 +167,8 @@ func (n *Next) field(field protowire.Number, w wire) error {
 		return readEntry(&n.Segments, w.part, (*Membership).field)
 	case 9:
 		n.SegmentsDue = w.instant()
+	case 10:
+		return readOne(&n.Losers, w.part, (*Part).field)
 	}
 	return nil
 }

@@ -88,8 +88,9 @@ type Profile struct {
 	Armed event.Instant
 
 	// Into is the profile in which this one goes on; empty: it lives. Who went on in another one keeps nothing but ID, Now,
-	// Applied and this.
+	// Applied, this and Left: the log position from which on what comes for it is the other one's.
 	Into string
+	Left uint64
 	// Awaits are the profiles that are about to go on in this one, in the order of Loser once it took one in.
 	Awaits []Await
 	// Merged are the profiles that went on in this one, with those that went on in them, by time.

@@ -131,11 +131,15 @@ func profiles() *rapid.Generator[*profile.Profile] {
 			}), 0, 3).Draw(t, "kept"),
 		}
 		p.SegmentsDue = p.EarliestUntil()
+		p.Left = rapid.Uint64().Draw(t, "left")
 		if rapid.Bool().Draw(t, "staged") {
 			p.Next = &profile.Next{
 				Version: rapid.Uint64Min(1).Draw(t, "version"), Since: rapid.Uint64().Draw(t, "since"), Read: rapid.Uint64().Draw(t, "read"),
 				Filled: rapid.Bool().Draw(t, "filled"), Definitions: rapid.Uint64().Draw(t, "judged"), SegmentsDue: at.Draw(t, "due"),
 				Windows: p.Windows, Kept: p.Kept, Segments: p.Segments,
+			}
+			for _, id := range rapid.SliceOfN(rapid.StringMatching("[a-z]{1,3}"), 0, 3).Draw(t, "losers") {
+				p.Next.SetPart(profile.Part{ID: id, Since: rapid.Uint64().Draw(t, "kept since"), Read: rapid.Uint64().Draw(t, "read up to")})
 			}
 		}
 		return p

@@ -41,7 +41,8 @@ type outcome struct {
 }
 
 // machine applies the records of one partition, one after another, by the rules of the customer chain's runner
-// (pipeline/record.go): the same records are news, and one whose step fails changes nothing and states nothing.
+// (pipeline/record.go, pipeline/failing.go): the same records are news, and of one whose step fails only what makes
+// profiles one is taken.
 type machine struct {
 	load    func(context.Context, pipeline.Controls) (*pipeline.Chain, error)
 	commits *pipeline.CommitCodec
@@ -131,10 +132,7 @@ func (m *machine) step(d bus.Delivery, o *outcome) error {
 	}
 	if err != nil {
 		o.parked, o.data = true, nil
-		if err := m.restore(o.event.Profile); err != nil || len(o.event.Joins) == 0 {
-			return err
-		}
-		return m.joins(d, o)
+		return m.salvage(d, o)
 	}
 	if o.data != nil {
 		m.encoded = o.data
@@ -143,13 +141,22 @@ func (m *machine) step(d bus.Delivery, o *outcome) error {
 	return nil
 }
 
-// joins applies what is left of a record whose step fails.
-func (m *machine) joins(d bus.Delivery, o *outcome) error {
+// salvage takes from a record whose step fails what makes profiles one.
+func (m *machine) salvage(d bus.Delivery, o *outcome) error {
+	if err := m.restore(o.event.Profile); err != nil {
+		return err
+	}
 	p, err := m.profile(o.event.Profile)
 	if err != nil {
 		return err
 	}
-	result := m.chain.Joins(p, &o.event, d.Sequence)
+	result, err := m.chain.Salvage(p, &o.event, d.Sequence)
+	if err != nil {
+		return m.restore(o.event.Profile)
+	}
+	if p.Applied != d.Sequence {
+		return nil
+	}
 	if o.data, err = m.commits.AppendFacts(m.encoded[:0], d.Data, &result.Facts); err != nil {
 		return err
 	}

@@ -193,6 +193,9 @@ func (d *drive) prepare(ctx context.Context, inForce event.ControlRecord) error 
 		if err := d.prepareAll(ctx); err != nil {
 			return err
 		}
+		if err := d.arrive(ctx); err != nil {
+			return err
+		}
 	}
 	if err := d.begin(ctx, Switching, 0); err != nil {
 		return err

@@ -191,6 +191,63 @@ func TestCrashAtEveryStep(t *testing.T) {
 	t.Logf("%d runs, %d of them with all calls in one batch", runs, fullBatches)
 }
 
+// While a worker is dead, another partition makes a profile of an id that a call named before there was one. When the
+// call comes again its event may be in the log already, with the joins that it had: whatever it is said to have tied, the
+// log has heard of.
+func TestARepeatedCallTiesNoMoreThanItsEventSays(t *testing.T) {
+	b := newBench(t)
+	const calls = `
+		1 track u=ada
+		2 track a=x
+		3 alias u=ada a=x was=old`
+	for _, when := range []string{"before", "after"} {
+		for step, survived := 1, 0; survived < 2; step++ { // calls come one by one, or in one message, which has fewer steps
+			prefix := fmt.Sprintf("%s-%d-", when, step)
+			b.publish(0, script(prefix, "0 track a=q")...)
+			died, _ := b.runUntilKilled(t, when, step, script(prefix, calls))
+			b.publish(1, script(prefix, "4 track u=old")...)
+			b.drain(1)
+			b.drain(0)
+			heard := map[string]bool{}
+			for _, e := range b.log() {
+				for _, j := range e.Joins {
+					heard[j.Loser] = heard[j.Loser] || j.Refused == ""
+				}
+			}
+			for profile, h := range b.holders() {
+				if h.Into != "" && !heard[profile] {
+					t.Fatalf("killed %s step %d: %s is said to go on in %s, by %s, and the log doesn't know", when, step, profile, profileAt(h.Into), h.By)
+				}
+			}
+			if !died {
+				survived++
+			}
+		}
+	}
+}
+
+// holders are what is kept of each profile.
+func (b *bench) holders() map[string]holder {
+	b.t.Helper()
+	kv, err := b.js.KeyValue(b.t.Context(), topology.Identities)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	keys, err := kv.ListKeysFiltered(b.t.Context(), ownerKey("*"))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	found := map[string]holder{}
+	for key := range keys.Keys() {
+		entry, err := kv.Get(b.t.Context(), key)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		found[strings.TrimPrefix(key, ownerKey(""))] = readHolder(string(entry.Value()))
+	}
+	return found
+}
+
 func (b *bench) runUntilKilled(t *testing.T, when string, step int, calls []string) (died bool, batch int) {
 	t.Helper()
 	conn, err := b.server.Connect()

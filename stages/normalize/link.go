@@ -20,7 +20,8 @@ const ReasonTooManyMerges = "too_many_merges"
 // that said so: by compare-and-set it is made once, and the younger of two profiles is always the loser. What the logs
 // have to learn of it leaves with the call's event. So that a crash in between loses nothing, what a call is about to link
 // is written down first, in one record of the partition: whoever takes over finds the calls there that will come again,
-// and what they linked.
+// and what they linked. A call whose event id is claimed ties nothing more when it comes again: its event may be in the log
+// already, and what it would say now would be dropped as a repeat.
 type linker struct {
 	key        string // of that record
 	identities Bucket
@@ -80,10 +81,10 @@ func (l *linker) write(ctx context.Context, pending map[uint64][]string) (ok boo
 }
 
 // link makes the profiles one that the call ties together, until nothing is left to be linked, and completes what an
-// attempt before a crash has begun.
-func (l *linker) link(ctx context.Context, p *prepared, ours string, oldest uint64) error {
+// attempt before a crash has begun. Where its event id is claimed already there is nothing else to do.
+func (l *linker) link(ctx context.Context, p *prepared, ours string, oldest uint64, claimed bool) error {
 	for range attempts {
-		done, err := l.try(ctx, p, ours, oldest)
+		done, err := l.try(ctx, p, ours, oldest, claimed)
 		if err != nil {
 			return err
 		}
@@ -96,7 +97,7 @@ func (l *linker) link(ctx context.Context, p *prepared, ours string, oldest uint
 }
 
 // try is one attempt; false: someone else changed what it read.
-func (l *linker) try(ctx context.Context, p *prepared, ours string, oldest uint64) (done bool, err error) {
+func (l *linker) try(ctx context.Context, p *prepared, ours string, oldest uint64, claimed bool) (done bool, err error) {
 	found, err := l.identities.Fresh(ctx, p.names.keys())
 	if err != nil {
 		return false, err
@@ -128,6 +129,9 @@ func (l *linker) try(ctx context.Context, p *prepared, ours string, oldest uint6
 	}
 	base, others := ids.tied(p.call.Type, &p.names)
 	p.winner = profileAt(base)
+	if claimed {
+		return true, nil
+	}
 	for _, other := range others {
 		winner, loser := base, other
 		if older(other, base) {

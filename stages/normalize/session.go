@@ -146,7 +146,12 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	failed := 0
 	for open = all; len(open) > 0; {
 		if p := open[0]; p.ties {
-			if err := o.linker.link(ctx, p, o.stage.ordinalOf(p.ordinal), all[0].ordinal); err != nil {
+			known, err := o.claims.Find(ctx, []claims.Key{p.key})
+			if err == nil {
+				_, claimed := known[p.key]
+				err = o.linker.link(ctx, p, o.stage.ordinalOf(p.ordinal), all[0].ordinal, claimed)
+			}
+			if err != nil {
 				return nil, fmt.Errorf("normalize: %w", err)
 			}
 		}

@@ -79,7 +79,9 @@ func TestMergedMemberships(t *testing.T) {
 func TestTheFirstEventAfterAnAnnouncement(t *testing.T) {
 	c := chain(3, enrich{}, stage(t, Definition{ID: "idle", When: `!did("B", "24h")`}))
 	p := profile.New("w")
-	c.Joins(p, &event.Event{ID: "j", Type: event.Identify, Accepted: start, Joins: []event.Join{{Loser: "l"}}}, 1)
+	if _, err := c.Salvage(p, &event.Event{ID: "j", Type: event.Identify, Accepted: start, Joins: []event.Join{{Loser: "l"}}}, 1); err != nil {
+		t.Fatal(err)
+	}
 	if flips := run(t, c, p, happened("A", start+1)); !slices.Equal(flips, []string{"+idle at 1ms (event)"}) {
 		t.Errorf("flips %v", flips)
 	}
