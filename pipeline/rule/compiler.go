@@ -20,6 +20,8 @@ type Compiler struct {
 	env   *cel.Env
 	zones *zones
 	tiers []string
+	// propensities are the names that may be asked for; nil: not known here.
+	propensities []string
 }
 
 // NewCompiler prepares the language. With the names of the loyalty tiers it refuses to compare customer.tier with another.
@@ -29,6 +31,13 @@ func NewCompiler(tiers ...string) (*Compiler, error) {
 		return nil, fmt.Errorf("rule compiler: %w", err)
 	}
 	return &Compiler{env: env, zones: newZones(), tiers: tiers}, nil
+}
+
+// Foretelling is the compiler with the names of the propensities that are foretold: it refuses to ask for another.
+func (c *Compiler) Foretelling(propensities ...string) *Compiler {
+	known := *c
+	known.propensities = append([]string{}, propensities...)
+	return &known
 }
 
 // Option says what a rule may ask besides the customer.
@@ -75,7 +84,7 @@ func (c *Compiler) Compile(text string, opts ...Option) (*Rule, error) {
 		return nil, syntaxErrors(text, issues.Errors())
 	}
 	t := newTranslator(text, parsed.NativeRep(), o)
-	t.tiers = c.tiers
+	t.tiers, t.propensities = c.tiers, c.propensities
 	root := t.boolean(parsed.NativeRep().Expr(), 1)
 	if err := t.errors(); err != nil {
 		return nil, err
