@@ -71,7 +71,8 @@ type modelBefore struct {
 // propensityCard is a propensity's card with the model that was in force; without one, the constant.
 type propensityCard struct {
 	enrich.PropensityCard
-	Before propensityBefore `json:"before"`
+	Before     propensityBefore `json:"before"`
+	Population foretold         `json:"population"`
 }
 
 type propensityBefore struct {

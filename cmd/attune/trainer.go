@@ -124,6 +124,7 @@ func (t *trainer) propensities(ctx context.Context, object, before *modelObject,
 		trained++
 		models, calibrated = append(models, learned.Model), append(calibrated, learned.Calibrated)
 		card := propensityCard{PropensityCard: learned.Card, Before: propensityBefore{Holdout: learned.Card.Constant}}
+		card.Population = newForetold(&learned.Model, &learned.Card, known.end, examples.Recent(i))
 		if old := find(before.CalibratedPropensities, p); old != nil {
 			card.Before = propensityBefore{number, learned.Card.Judge(old.Score, matured)}
 		}
