@@ -12,9 +12,8 @@ import (
 	"attune/stages/enrich/propensity"
 )
 
-// foretold is of whom a propensity was foretold when it was learned: how what the model says of them was distributed, and
-// what it reads. As clientele's, they are those whose first event is not too long ago: among all, the old ones become more
-// every day.
+// foretold is how the customers were distributed when a propensity was learned, by what its model says of them and what it
+// reads. It is of those whose first event is not too long ago, for clientele's reason.
 type foretold struct {
 	At         event.Instant     `json:"at"`
 	MostDays   float64           `json:"most_days"` // since the first event
@@ -85,7 +84,7 @@ func (f *foretold) forecasts(m *enrich.PropensityModel, matured []propensity.Mat
 		customer string
 		number   event.Instant
 	}
-	chosen, order := map[turn]int{}, map[turn]uint64{}
+	chosen, lowest := map[turn]int{}, map[turn]uint64{}
 	for i, x := range matured {
 		if days, _ := x.Row[silent].Number(); x.At < from || days > 0 || f.knownLonger(x.Row) {
 			continue
@@ -96,8 +95,9 @@ func (f *foretold) forecasts(m *enrich.PropensityModel, matured []propensity.Mat
 		for b := range 8 {
 			_, _ = hash.Write([]byte{byte(x.At >> (8 * b))})
 		}
-		if h := hash.Sum64(); order[t] == 0 || h < order[t] {
-			chosen[t], order[t] = i, h
+		h := hash.Sum64()
+		if first, known := lowest[t]; !known || h < first {
+			chosen[t], lowest[t] = i, h
 		}
 	}
 	var all []forecast

@@ -60,8 +60,8 @@ func (l *modelListCommand) Run(ctx context.Context, s streams) error {
 
 // list writes a line for each part of a model, the first of which the model's number and time stand before already.
 func (c *modelCard) list(w io.Writer, mark string) {
-	line := func(part, from, window, measure string, now, before float64) {
-		fmt.Fprintf(w, "\t%s\t%s\t%s\t%s\t%.4g\t%.4g\t%s", part, from, window, measure, now, before, mark)
+	line := func(part, model, from, window, measure string, now, before float64) {
+		fmt.Fprintf(w, "\t%s%s\t%s\t%s\t%s\t%.4g\t%.4g\t%s", part, model, from, window, measure, now, before, mark)
 		if slices.Contains(c.Kept, part) {
 			fmt.Fprint(w, "\tkept from before")
 		}
@@ -70,13 +70,13 @@ func (c *modelCard) list(w io.Writer, mark string) {
 	instants := func(first, last event.Instant) string {
 		return first.Time().Format(time.DateOnly) + " to " + last.Time().Format(time.DateOnly)
 	}
-	line(partValue+": "+c.Counts, fmt.Sprintf("%d customers", c.Customers), dateOf(c.First)+" to "+dateOf(c.Last), "value RMSE", c.Holdout.Value.RMSE, c.Before.Holdout.Value.RMSE)
+	line(partValue, ": "+c.Counts, fmt.Sprintf("%d customers", c.Customers), dateOf(c.First)+" to "+dateOf(c.Last), "value RMSE", c.Holdout.Value.RMSE, c.Before.Holdout.Value.RMSE)
 	for i := range c.Propensities {
 		p := &c.Propensities[i]
-		line(partPropensity+p.Name, fmt.Sprintf("%d moments", p.Examples), instants(p.First, p.Last), "log loss", p.Holdout.LogLoss, p.Before.Holdout.LogLoss)
+		line(partPropensity+p.Name, "", fmt.Sprintf("%d moments", p.Examples), instants(p.First, p.Last), "log loss", p.Holdout.LogLoss, p.Before.Holdout.LogLoss)
 	}
 	if p := c.Products; p != nil {
-		line(partProducts, fmt.Sprintf("%d orders", p.Orders), instants(p.First, p.Last), "hit rate", p.Holdout.HitRate, p.Before.Holdout.HitRate)
+		line(partProducts, "", fmt.Sprintf("%d orders", p.Orders), instants(p.First, p.Last), "hit rate", p.Holdout.HitRate, p.Before.Holdout.HitRate)
 	}
 }
 

@@ -111,8 +111,8 @@ func (l *stockListCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// tellStock brings in force what change makes of the products out of stock, and says so; of the ids named, which are none
-// that could be recommended.
+// tellStock brings in force what change makes of the products out of stock, and says so; and which of the named ones nobody
+// recommends.
 func (t *target) tellStock(ctx context.Context, s streams, named []string, change func(recommend.OutOfStock) recommend.OutOfStock) error {
 	for _, id := range named {
 		if err := recommend.ValidateID(id); err != nil {
@@ -125,7 +125,7 @@ func (t *target) tellStock(ctx context.Context, s streams, named []string, chang
 	}
 	defer disconnect()
 	var before, after recommend.OutOfStock
-	record, changed, err := store.Change(ctx, pipeline.KindStock, time.Now(), func(object []byte) ([]byte, error) {
+	record, changed, err := store.Change(ctx, pipeline.KindStock, time.Now(), func(object []byte) (_ []byte, err error) {
 		if before = nil; object != nil {
 			if before, err = recommend.DecodeOutOfStock(object); err != nil {
 				return nil, err

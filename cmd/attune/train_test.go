@@ -337,7 +337,7 @@ func TestModelsAreListedWithAllTheirParts(t *testing.T) {
 	c.Propensities = append(c.Propensities, p)
 	c.Products = &productsCard{Card: recommend.Card{First: first, Last: last, Orders: 800, Products: 120}}
 	c.Products.Holdout.HitRate, c.Products.Before.Holdout.HitRate = .5, .25
-	c.Kept, c.Failed = []string{partProducts}, []string{"propensity churn: too little is known yet"}
+	c.Kept, c.Failed = []string{partValue, partProducts}, []string{"propensity churn: too little is known yet"}
 	data, err := json.Marshal(object)
 	if err != nil {
 		t.Fatal(err)
@@ -359,7 +359,7 @@ func TestModelsAreListedWithAllTheirParts(t *testing.T) {
 	want := []string{
 		"MODEL|TRAINED|PART|LEARNED FROM|WINDOW|HOLD-OUT|NOW|BEFORE",
 		"0|built in|clv: mbgnbd|-|-|-|-|-",
-		"1|TIME|clv: mbgnbd|200 customers|2025-11-08 to 2026-02-16|value RMSE|8|10|in force",
+		"1|TIME|clv: mbgnbd|200 customers|2025-11-08 to 2026-02-16|value RMSE|8|10|in force|kept from before",
 		"propensity:purchase|5000 moments|2026-03-01 to 2026-09-01|log loss|0.31|0.4|in force",
 		"recommendations|800 orders|2026-03-01 to 2026-09-01|hit rate|0.5|0.25|in force|kept from before",
 	}
@@ -369,7 +369,7 @@ func TestModelsAreListedWithAllTheirParts(t *testing.T) {
 	shown := said("model", "show", "1")
 	for _, part := range []string{
 		"Model 1: mbgnbd, of 200 customers with 700 purchase days, 2025-11-08 to 2026-02-16", "of 5000 moments (900 did)", "20 of 120 products, of 800 orders",
-		"Kept from the model before, since it foretold the hold-out better: recommendations", "Not trained: propensity churn: too little is known yet", "In force\n",
+		"Kept from the model before, since it foretold the hold-out better: clv, recommendations", "Not trained: propensity churn: too little is known yet", "In force\n",
 	} {
 		if !strings.Contains(shown, part) {
 			t.Errorf("show does not say %q:\n%s", part, shown)
