@@ -96,12 +96,12 @@ func (a *auditor) propensities(ctx context.Context, object *modelObject, number 
 		return nil
 	}
 	archive := &archive{a.dsn, &progress{out: io.Discard, now: time.Now}}
-	known, err := archive.extent(ctx)
+	known, err := archive.extent(ctx, from)
 	if err != nil {
 		return err
 	}
 	oneIn := max(1, (known.events+auditedEvents-1)/auditedEvents)
-	share := min(1, auditedMoments/float64(len(of))/max(momentsPerEvent*float64(known.events/oneIn), 1))
+	share := min(1, auditedMoments/float64(len(of))/max(momentsPerEvent*float64(known.late/oneIn), 1))
 	examples, err := enrich.NewExamples(of, event.At(a.now), share)
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func (t *trainer) propensities(ctx context.Context, object, before *modelObject,
 		object.Propensities, object.CalibratedPropensities, object.Card.Propensities = nil, nil, nil
 		return 0, err
 	}
-	known, err := t.archive.extent(ctx)
+	known, err := t.archive.extent(ctx, 0)
 	if err != nil {
 		return 0, err
 	}
