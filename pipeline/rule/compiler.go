@@ -48,6 +48,8 @@ type options struct {
 	inSegment bool
 	event     bool
 	campaign  bool
+	// propensities are the compiler's.
+	propensities []string
 }
 
 // WithSegments allows in_segment of these ids, and makes the rule a campaign's (see [Leaf.ID]).
@@ -66,7 +68,7 @@ func WithEvent() Option { return func(o *options) { o.event, o.campaign = true, 
 
 // Compile reads one rule. Its error joins one *[Error] per mistake, in the order of the text.
 func (c *Compiler) Compile(text string, opts ...Option) (*Rule, error) {
-	var o options
+	o := options{propensities: c.propensities}
 	for _, opt := range opts {
 		opt(&o)
 	}
@@ -84,7 +86,7 @@ func (c *Compiler) Compile(text string, opts ...Option) (*Rule, error) {
 		return nil, syntaxErrors(text, issues.Errors())
 	}
 	t := newTranslator(text, parsed.NativeRep(), o)
-	t.tiers, t.propensities = c.tiers, c.propensities
+	t.tiers = c.tiers
 	root := t.boolean(parsed.NativeRep().Expr(), 1)
 	if err := t.errors(); err != nil {
 		return nil, err

@@ -152,14 +152,14 @@ func (t *translator) callOperand(e ast.Expr, call ast.CallExpr) *operand {
 // propensity is the name of one that is foretold.
 func (t *translator) propensity(e ast.Expr, call ast.CallExpr) (name string, ok bool) {
 	name, ok = t.word1(e, call, "a score's name")
-	if !ok || t.propensities == nil || slices.Contains(t.propensities, name) {
+	if !ok || t.opts.propensities == nil || slices.Contains(t.opts.propensities, name) {
 		return name, ok
 	}
 	list := "enrich.propensities of the workspace names none"
-	if len(t.propensities) > 0 {
-		list = "enrich.propensities of the workspace names " + strings.Join(t.propensities, ", ")
+	if len(t.opts.propensities) > 0 {
+		list = "enrich.propensities of the workspace names " + strings.Join(t.opts.propensities, ", ")
 	}
-	t.fail(call.Args()[0], nearest(name, t.propensities, list), "the propensity %q is unknown", name)
+	t.fail(call.Args()[0], nearest(name, t.opts.propensities, list), "the propensity %q is unknown", name)
 	return name, false
 }
 

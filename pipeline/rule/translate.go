@@ -27,8 +27,6 @@ type translator struct {
 	reads  Reads
 	calls  map[string]string
 	tiers  []string // the workspace's; empty: not known here
-	// propensities are the workspace's; nil: not known here.
-	propensities []string
 }
 
 func newTranslator(text string, tree *ast.AST, o options) *translator {
