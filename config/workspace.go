@@ -318,7 +318,7 @@ func (ws *Workspace) ShortenWaits(longest time.Duration) (changed []string) {
 	return changed
 }
 
-// compiler knows the workspace's loyalty tiers.
+// compiler knows the workspace's loyalty tiers and propensities.
 func (ws *Workspace) compiler() (*rule.Compiler, error) {
 	var tiers []string
 	for _, t := range ws.Enrich.Loyalty.Tiers {
@@ -328,5 +328,9 @@ func (ws *Workspace) compiler() (*rule.Compiler, error) {
 	if err != nil {
 		return nil, fmt.Errorf("workspace: %w", err)
 	}
-	return c, nil
+	var foretold []string
+	for _, p := range ws.Enrich.Propensities {
+		foretold = append(foretold, p.Name)
+	}
+	return c.Foretelling(foretold...), nil
 }

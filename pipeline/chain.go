@@ -74,7 +74,7 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 		r.take(s)
 		r.Facts.Events = append(r.Facts.Events, Enriched{
 			Event: *e, Position: position,
-			CLV: p.Scores.CLV, Alive: p.Scores.Alive, Segments: p.Memberships(), Propensities: p.Propensities.Scores,
+			CLV: p.Scores.CLV, CLVConfidence: p.Scores.Confidence, Alive: p.Scores.Alive, Segments: p.Memberships(), Propensities: p.Propensities.Scores,
 		})
 	}
 	p.Applied = position

@@ -184,7 +184,7 @@ func TestChainStampsEventsWithWhatIsKnownAfterThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []pipeline.Enriched{{Event: *track("e1", 1000), Position: 9, CLV: 125000, Alive: 0.75, Segments: []string{"a", "b"}}}
+	want := []pipeline.Enriched{{Event: *track("e1", 1000), Position: 9, CLV: 125000, CLVConfidence: 0.5, Alive: 0.75, Segments: []string{"a", "b"}}}
 	if diff := cmp.Diff(want, r.Facts.Events); diff != "" {
 		t.Errorf("enriched event (-want +got):\n%s", diff)
 	}
@@ -208,7 +208,7 @@ type stamp struct{}
 
 func (stamp) Name() string { return "stamp" }
 func (stamp) Apply(s *pipeline.Step) {
-	s.Profile.Scores = profile.Scores{CLV: 125000, Alive: 0.75}
+	s.Profile.Scores = profile.Scores{CLV: 125000, Confidence: 0.5, Alive: 0.75}
 	s.Profile.Segments = map[string]profile.Membership{"b": {In: true}, "a": {In: true}, "c": {}}
 	s.Flip("a", true)
 }

@@ -125,6 +125,7 @@ const (
 	factMerges    protowire.Number = 7 // CBOR
 	// factPropensity is one each: the name, after the eight bytes of the value and those of the confidence.
 	factPropensity protowire.Number = 8
+	factConfidence protowire.Number = 9 // of the CLV, in ten-thousandths
 )
 
 // AppendFacts encodes what one record of the log stated after what is in buf; nothing stated adds nothing.
@@ -134,6 +135,9 @@ func (c *CommitCodec) AppendFacts(buf, record []byte, f *Facts) ([]byte, error) 
 		buf = protowire.AppendBytes(protowire.AppendTag(buf, factRecord, protowire.BytesType), record)
 		buf = protowire.AppendVarint(protowire.AppendTag(buf, factCLV, protowire.VarintType), protowire.EncodeZigZag(int64(e.CLV)))
 		buf = protowire.AppendFixed64(protowire.AppendTag(buf, factAlive, protowire.Fixed64Type), math.Float64bits(e.Alive))
+		if e.CLVConfidence > 0 {
+			buf = protowire.AppendVarint(protowire.AppendTag(buf, factConfidence, protowire.VarintType), uint64(math.Round(e.CLVConfidence*1e4)))
+		}
 		for _, segment := range e.Segments {
 			buf = protowire.AppendString(protowire.AppendTag(buf, factSegment, protowire.BytesType), segment)
 		}
@@ -188,6 +192,9 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 		case factAlive:
 			alive, _ := protowire.ConsumeFixed64(value)
 			e.Alive = math.Float64frombits(alive)
+		case factConfidence:
+			confidence, _ := protowire.ConsumeVarint(value)
+			e.CLVConfidence = float64(confidence) / 1e4
 		case factSegment:
 			segment, _ := protowire.ConsumeString(value)
 			e.Segments = append(e.Segments, segment)

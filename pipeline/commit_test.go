@@ -26,7 +26,8 @@ func randomFacts(t *rapid.T, position uint64) (record []byte, f pipeline.Facts) 
 	if rapid.Bool().Draw(t, "event") {
 		f.Events = []pipeline.Enriched{{
 			Event: e, Position: position, CLV: event.Money(rapid.Int64().Draw(t, "clv")), Alive: rapid.Float64().Draw(t, "alive"),
-			Segments: rapid.SliceOfN(word, 0, 3).Draw(t, "segments"),
+			CLVConfidence: float64(rapid.IntRange(0, 10_000).Draw(t, "sure")) / 1e4,
+			Segments:      rapid.SliceOfN(word, 0, 3).Draw(t, "segments"),
 			Propensities: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Propensity {
 				return profile.Propensity{Name: word.Draw(t, "score"), Value: rapid.Float64().Draw(t, "value"), Confidence: rapid.Float64().Draw(t, "confidence")}
 			}), 0, 3).Draw(t, "propensities"),

@@ -7,6 +7,7 @@ const (
 	KindDefinitions = "definitions" // brings segments and campaigns into force
 	KindModels      = "models"      // brings what scores customers into force
 	KindGuards      = "guards"      // says which segments have too few members
+	KindStock       = "stock"       // says which products are out of stock
 	KindStaged      = "staged"      // has definitions prepared, which come into force when all customers are judged by them
 )
 
@@ -17,7 +18,11 @@ type Controls map[string]event.ControlRecord
 // Steers tells whether this program knows what a kind of control record changes. Who doesn't must not go on past one:
 // it would decide by what is no longer in force.
 func Steers(kind string) bool {
-	return kind == KindDefinitions || kind == KindModels || kind == KindStaged || kind == KindGuards
+	switch kind {
+	case KindDefinitions, KindModels, KindStaged, KindGuards, KindStock:
+		return true
+	}
+	return false
 }
 
 // Staged is the record of what is being prepared; zero: nothing is.

@@ -19,8 +19,10 @@ type Enriched struct {
 	Event    event.Event `json:"event"`
 	Position uint64      `json:"position"`
 	CLV      event.Money `json:"clv,omitempty"`
-	Alive    float64     `json:"alive,omitempty"`
-	Segments []string    `json:"segments,omitempty"` // sorted
+	// CLVConfidence is how far CLV is known, 0 to 1, four decimals.
+	CLVConfidence float64  `json:"clv_confidence,omitempty"`
+	Alive         float64  `json:"alive,omitempty"`
+	Segments      []string `json:"segments,omitempty"` // sorted
 	// Propensities are what the models in force foretold, by name.
 	Propensities []profile.Propensity `json:"propensities,omitempty"`
 }

@@ -52,13 +52,15 @@ func (a *archive) orderDays(ctx context.Context) (log []fit.Purchase, err error)
 // extent is how many events there are, and up to when they tell of customers.
 type extent struct {
 	events uint64
+	late   uint64 // of them, those that occurred from an instant on
 	end    event.Instant
 }
 
-func (a *archive) extent(ctx context.Context) (e extent, err error) {
-	const query = `SELECT count(), toInt64(least(max(toUnixTimestamp64Milli(occurred)), max(toUnixTimestamp64Milli(accepted)))) FROM events WHERE type != 'delivery'`
+func (a *archive) extent(ctx context.Context, late event.Instant) (e extent, err error) {
+	query := fmt.Sprintf(`SELECT count(), countIf(toUnixTimestamp64Milli(occurred) >= %d),
+		toInt64(least(max(toUnixTimestamp64Milli(occurred)), max(toUnixTimestamp64Milli(accepted)))) FROM events WHERE type != 'delivery'`, late)
 	err = a.rows(ctx, query, func(r *rowReader) error {
-		e.events, e.end = uint64(r.int64()), event.Instant(r.int64())
+		e.events, e.late, e.end = uint64(r.int64()), uint64(r.int64()), event.Instant(r.int64())
 		return r.err
 	})
 	return e, err

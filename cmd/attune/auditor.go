@@ -21,6 +21,7 @@ const (
 	checkMissing  = "null_rate"            // change of the share of events without a field
 	checkPSI      = "psi"                  // population stability index
 	checkLoss     = "log_loss"             // Page and Hinkley's sum, in standard deviations
+	checkECE      = "calibration"          // expected calibration error
 	checkCampaign = "campaign_never_fired" // mails that were ordered
 	checkSegment  = "segment_unused"
 	checkBlock    = "block_never_shown"
@@ -105,40 +106,6 @@ func (a *auditor) fields(ctx context.Context) error {
 		}
 	}
 	return err
-}
-
-// models: whether the customers are those that the model in force was made from, and do what it foretells.
-func (a *auditor) models(ctx context.Context) error {
-	object, number, err := modelInForce(ctx, a.store)
-	if err != nil || number == 0 {
-		return err
-	}
-	p := object.Card.Population
-	if len(p.References) == 0 { // trained by an older version
-		return nil
-	}
-	log, err := (&archive{dsn: a.dsn}).orderDays(ctx)
-	if err != nil {
-		return err
-	}
-	today := int32(a.now.Unix() / int64(day/time.Second))
-	for i, f := range p.features(object.CLV, log, today) {
-		r := p.References[i]
-		if err := r.Validate(); err != nil || r.Name != f.name {
-			return fmt.Errorf("model %d: its reference %q of %s can't be used: %w", number, r.Name, f.name, err)
-		}
-		a.add(checkPSI, f.name, r.PSI(f.values), "against the customers of %s, when model %d was trained; attune train makes a new one", dateOf(object.Card.Last), number)
-	}
-	watch := drift.NewPageHinkley()
-	for _, loss := range p.losses(object.Calibrated.Counts, log, object.Card.CalibrationEnd+1, today) {
-		watch.Add(loss)
-	}
-	f, way := watch.Finding(), "up"
-	if f.Value < 0 {
-		f.Value, way = -f.Value, "down"
-	}
-	a.add(checkLoss, "purchase in 28 days", f, "standard deviations that the log loss of model %d has gone %s, summed up since %s", number, way, dateOf(object.Card.CalibrationEnd))
-	return nil
 }
 
 // definitions: whether everything in the workspace in force is of use.

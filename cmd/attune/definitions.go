@@ -35,7 +35,7 @@ type definitions struct {
 // scoring is what models in force make of customers.
 type scoring struct {
 	models   enrich.Models
-	products recommend.Products
+	products *recommend.Model // nil: none
 }
 
 // keptChains is how many chains are kept: those of a change that is under way, before and after.
@@ -93,13 +93,18 @@ func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*
 	if err != nil {
 		return nil, err
 	}
-	chain, err := workspace.Chain(record.Version, scored.models, config.Recommending(scored.products), config.Guarding(small))
+	stock, err := readStock(ctx, d.store, inForce[pipeline.KindStock])
+	if err != nil {
+		return nil, err
+	}
+	beside := []config.ChainOption{config.Recommending(recommend.NewProducts(scored.products, stock)), config.Guarding(small)}
+	chain, err := workspace.Chain(record.Version, scored.models, beside...)
 	if err != nil {
 		return nil, err
 	}
 	chain.Switch = pipeline.Switch{At: record.At, Staged: record.Staged, Fire: record.Fire}
 	if record.At != 0 {
-		if chain.Switch.Before, err = d.before(ctx, record, workspace, scored, small); err != nil {
+		if chain.Switch.Before, err = d.before(ctx, record, workspace, scored.models, beside); err != nil {
 			return nil, err
 		}
 	}
@@ -114,12 +119,12 @@ func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*
 }
 
 // before compiles what was in force before, while its successor was being prepared.
-func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, scored scoring, small config.SmallSegments) (*pipeline.Chain, error) {
+func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, models enrich.Models, beside []config.ChainOption) (*pipeline.Chain, error) {
 	workspace, err := d.inForce(ctx, event.ControlRecord{Version: record.Version - 1, Hash: record.Before})
 	if err != nil {
 		return nil, err
 	}
-	chain, err := workspace.Chain(record.Version-1, scored.models, config.Recommending(scored.products), config.Guarding(small))
+	chain, err := workspace.Chain(record.Version-1, models, beside...)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +192,7 @@ func (d *definitions) scoring(ctx context.Context, record event.ControlRecord) (
 		return s, fmt.Errorf("object %s: %w", hash, err)
 	}
 	if named.Products != nil {
-		if s.products.Model, err = readProducts(ctx, d.store, named.Products.Model); err != nil {
+		if s.products, err = readProducts(ctx, d.store, named.Products.Model); err != nil {
 			return s, err
 		}
 	}

@@ -43,6 +43,7 @@ type commands struct {
 	Deadletter deadletterCommand `cmd:"" name:"deadletter" help:"Look at what could not be used, and try it again."`
 	Replay     replayCommand     `cmd:"" help:"Run the log again, and compare with what was recorded."`
 	Train      trainCommand      `cmd:"" help:"Fit the models to what customers bought, and put them in force."`
+	Stock      stockCommand      `cmd:"" help:"Say and show which products are out of stock: recommendations leave them out."`
 	Model      modelCommand      `cmd:"" help:"Show and choose the models that were trained; fit one to a file of your own."`
 	SQL        sqlCommand        `cmd:"" name:"sql" help:"Run a query against ClickHouse."`
 	Config     configCommand     `cmd:"" help:"Show the effective configuration and where each value comes from."`

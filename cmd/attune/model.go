@@ -16,6 +16,7 @@ import (
 // worth there.
 type modelCommand struct {
 	List       modelListCommand       `cmd:"" help:"Show the models that were trained, and which is in force."`
+	Show       modelShowCommand       `cmd:"" help:"Show one model: what each part was learned from, how good it is, and its parameters."`
 	Use        modelUseCommand        `cmd:"" help:"Put a model in force that was trained before."`
 	Fit        modelFitCommand        `cmd:"" help:"Fit a model of purchases or spend to a CSV of purchases; prints JSON."`
 	Propensity modelPropensityCommand `cmd:"" help:"Cross-validate the propensity model on a CSV with a yes-or-no column; prints JSON."`

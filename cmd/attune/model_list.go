@@ -4,11 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
 	"attune/pipeline"
-	"attune/pipeline/control"
 	"attune/pipeline/event"
 	"attune/stages/enrich"
 )
@@ -26,44 +27,57 @@ func (l *modelListCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer disconnect()
-	newest, err := store.Newest(ctx, pipeline.KindModels)
+	all, err := readCatalogue(ctx, store)
 	if err != nil {
 		return err
 	}
-	_, inForce, err := modelInForce(ctx, store)
-	if err != nil {
-		return err
-	}
-	all, err := store.Catalogue(ctx, pipeline.KindModels)
-	if err != nil {
-		return err
-	}
-	mark := map[bool]string{true: "in force"}
-	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
-	if !l.JSON {
-		fmt.Fprintln(w, "MODEL\tTRAINED\tCOUNTS\tCUSTOMERS\tWINDOW\tVALUE RMSE\tBEFORE\t")
-		fmt.Fprintf(w, "0\tbuilt in\t%s\t-\t-\t-\t-\t%s\n", enrich.DefaultModels().CLV.Counts.Name(), mark[inForce == 0])
-	}
-	for _, e := range all {
-		object, err := readModel(ctx, store, e.Hash)
-		if err != nil {
-			return fmt.Errorf("model %d: %w", e.Number, err)
-		}
-		c := &object.Card
-		if l.JSON {
-			report := trainReport{Model: e.Number, InForce: e.Number == inForce, CLV: object.CLV, Card: *c}
-			if report.InForce {
-				report.Version = newest.Version
-			}
-			if err := json.NewEncoder(s.out).Encode(report); err != nil {
+	if l.JSON {
+		for _, e := range all.entries {
+			object, err := all.model(ctx, e.Number)
+			if err != nil {
 				return err
 			}
-			continue
+			if err := json.NewEncoder(s.out).Encode(all.report(e.Number, &object)); err != nil {
+				return err
+			}
 		}
-		fmt.Fprintf(w, "%d\t%s\t%s\t%d\t%s to %s\t%.4g\t%.4g\t%s\n", e.Number, e.Added.UTC().Format(time.RFC3339), c.Counts, c.Customers,
-			dateOf(c.First), dateOf(c.Last), c.Holdout.Value.RMSE, c.Before.Holdout.Value.RMSE, mark[e.Number == inForce])
+		return nil
+	}
+	w := tabwriter.NewWriter(s.out, 0, 4, 2, ' ', 0)
+	fmt.Fprintln(w, "MODEL\tTRAINED\tPART\tLEARNED FROM\tWINDOW\tHOLD-OUT\tNOW\tBEFORE\t")
+	mark := map[bool]string{true: "in force"}
+	fmt.Fprintf(w, "0\tbuilt in\t%s: %s\t-\t-\t-\t-\t-\t%s\n", partValue, enrich.DefaultModels().CLV.Counts.Name(), mark[all.inForce == 0])
+	for _, e := range all.entries {
+		object, err := all.model(ctx, e.Number)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, "%d\t%s", e.Number, e.Added.UTC().Format(time.RFC3339))
+		object.Card.list(w, mark[e.Number == all.inForce])
 	}
 	return w.Flush()
+}
+
+// list writes a line for each part of a model, the first of which the model's number and time stand before already.
+func (c *modelCard) list(w io.Writer, mark string) {
+	line := func(part, model, from, window, measure string, now, before float64) {
+		fmt.Fprintf(w, "\t%s%s\t%s\t%s\t%s\t%.4g\t%.4g\t%s", part, model, from, window, measure, now, before, mark)
+		if slices.Contains(c.Kept, part) {
+			fmt.Fprint(w, "\tkept from before")
+		}
+		fmt.Fprintln(w)
+	}
+	instants := func(first, last event.Instant) string {
+		return first.Time().Format(time.DateOnly) + " to " + last.Time().Format(time.DateOnly)
+	}
+	line(partValue, ": "+c.Counts, fmt.Sprintf("%d customers", c.Customers), dateOf(c.First)+" to "+dateOf(c.Last), "value RMSE", c.Holdout.Value.RMSE, c.Before.Holdout.Value.RMSE)
+	for i := range c.Propensities {
+		p := &c.Propensities[i]
+		line(partPropensity+p.Name, "", fmt.Sprintf("%d moments", p.Examples), instants(p.First, p.Last), "log loss", p.Holdout.LogLoss, p.Before.Holdout.LogLoss)
+	}
+	if p := c.Products; p != nil {
+		line(partProducts, "", fmt.Sprintf("%d orders", p.Orders), instants(p.First, p.Last), "hit rate", p.Holdout.HitRate, p.Before.Holdout.HitRate)
+	}
 }
 
 // modelUseCommand puts a model in force that was trained before.
@@ -79,7 +93,11 @@ func (u *modelUseCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer disconnect()
-	record, changed, err := u.use(ctx, store)
+	all, err := readCatalogue(ctx, store)
+	if err != nil {
+		return err
+	}
+	record, changed, err := u.use(ctx, all)
 	if err != nil {
 		return fmt.Errorf("model use %d: %w", u.Model, err)
 	}
@@ -91,25 +109,22 @@ func (u *modelUseCommand) Run(ctx context.Context, s streams) error {
 	return nil
 }
 
-func (u *modelUseCommand) use(ctx context.Context, store *control.Store) (record event.ControlRecord, changed bool, err error) {
-	object, err := json.Marshal(enrich.DefaultModels())
+func (u *modelUseCommand) use(ctx context.Context, all catalogue) (record event.ControlRecord, changed bool, err error) {
+	var object []byte
+	if u.Model == 0 {
+		object, err = json.Marshal(enrich.DefaultModels())
+	} else {
+		e, missing := all.entry(u.Model)
+		if missing != nil {
+			return record, false, missing
+		}
+		object, err = all.store.Object(ctx, e.Hash)
+	}
 	if err != nil {
 		return record, false, err
 	}
-	if u.Model > 0 {
-		all, err := store.Catalogue(ctx, pipeline.KindModels)
-		if err != nil {
-			return record, false, err
-		}
-		if u.Model > uint64(len(all)) {
-			return record, false, fmt.Errorf("there are the models 0 to %d; attune model list shows them", len(all))
-		}
-		if object, err = store.Object(ctx, all[u.Model-1].Hash); err != nil {
-			return record, false, err
-		}
-		if _, err := enrich.DecodeModels(object); err != nil {
-			return record, false, err
-		}
+	if _, err := enrich.DecodeModels(object); err != nil {
+		return record, false, err
 	}
-	return store.Apply(ctx, pipeline.KindModels, object, time.Now())
+	return all.store.Apply(ctx, pipeline.KindModels, object, time.Now())
 }

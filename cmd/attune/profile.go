@@ -165,7 +165,7 @@ func printProfile(out io.Writer, v *profileView, timeline []timelineEntry) error
 	line("standing", "%s", standing)
 	if o := v.Orders; o.Count > 0 {
 		line("orders", "%d for %s, %d refunded with %s, the latest %d days ago", o.Count, o.Revenue, o.Refunds, o.Refunded, *o.RecencyDays)
-		line("value", "%s expected, alive with %.4g", v.CLV, v.Alive)
+		line("value", "%s expected, confidence %.2f, alive with %.4g", v.CLV, v.Sure, v.Alive)
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.Propensities)) {
 		score := v.Propensities[name]

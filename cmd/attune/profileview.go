@@ -24,6 +24,7 @@ type profileView struct {
 	Until     event.Instant `json:"standing_until,omitzero"` // when lifecycle or tier changes next by itself
 	Orders    ordersView    `json:"orders"`
 	CLV       json.Number   `json:"clv"`
+	Sure      float64       `json:"clv_confidence"`
 	Alive     float64       `json:"alive"`
 	ScoredAt  event.Instant `json:"scored_at,omitzero"`
 	// Propensities are by name, as of PropensityAt.
@@ -134,7 +135,7 @@ func view(f *found, now event.Instant) profileView {
 	v := profileView{
 		ID: p.ID, Partition: f.Partition, Position: p.Applied, Behind: f.Behind, AsOf: p.Now, FirstSeen: p.First, LastSeen: p.Last,
 		Lifecycle: p.Standing.Lifecycle.String(), Tier: p.Standing.Tier, Until: p.Standing.Until,
-		Orders: viewOrders(p, now), CLV: number(p.Scores.CLV), Alive: p.Scores.Alive, ScoredAt: p.Scores.Scored,
+		Orders: viewOrders(p, now), CLV: number(p.Scores.CLV), Sure: p.Scores.Confidence, Alive: p.Scores.Alive, ScoredAt: p.Scores.Scored,
 		Affinities: map[string]map[string]float64{}, Viewed: []viewedView{}, Cart: []cartView{},
 		Propensities: map[string]propensityView{}, PropensityAt: p.Propensities.At,
 		Events: map[string]activityView{}, Traits: map[string]event.Object{}, Consents: map[string]consentView{},

@@ -94,6 +94,17 @@ func (t *trainCommand) tell(s streams, report *trainReport) (err error) {
 }
 
 func (r *trainReport) print(out io.Writer) error {
+	if err := r.printCard(out); err != nil {
+		return err
+	}
+	if r.InForce {
+		fmt.Fprintf(out, "\nIn force: customers are scored by it from their next event or day on. Back: attune model use %d\n", r.Before)
+	}
+	return nil
+}
+
+// printCard tells what each part was learned from, and how good it is.
+func (r *trainReport) printCard(out io.Writer) error {
 	c := &r.Card
 	if c.Customers > 0 {
 		fmt.Fprintf(out, "Model %d: %s, of %d customers with %d purchase days, %s to %s\n", r.Model, c.Counts, c.Customers, c.PurchaseDays, dateOf(c.First), dateOf(c.Last))
@@ -149,11 +160,11 @@ func (r *trainReport) print(out io.Writer) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	if len(c.Kept) > 0 {
+		fmt.Fprintf(out, "\nKept from the model before, since it foretold the hold-out better: %s\n", strings.Join(c.Kept, ", "))
+	}
 	for _, why := range c.Failed {
 		fmt.Fprintf(out, "\nNot trained: %s\n", why)
-	}
-	if r.InForce {
-		fmt.Fprintf(out, "\nIn force: customers are scored by it from their next event or day on. Back: attune model use %d\n", r.Before)
 	}
 	return nil
 }

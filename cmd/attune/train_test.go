@@ -7,6 +7,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,6 +25,7 @@ import (
 	"attune/stages/enrich/clv"
 	"attune/stages/enrich/clv/fit"
 	"attune/stages/enrich/propensity"
+	"attune/stages/trigger/recommend"
 )
 
 // score is what a profile says of a customer's future.
@@ -299,6 +301,92 @@ func TestTrainedModelsComeIntoForce(t *testing.T) {
 	var out, errs strings.Builder
 	if code := run(t.Context(), []string{"model", "use", "4", "--config", file}, streams{out: &out, err: &errs}); code != exitFailed || !strings.Contains(errs.String(), "the models 0 to 3") {
 		t.Errorf("an unknown model: exit code %d, %s", code, errs.String())
+	}
+}
+
+// The list has a line for each part, and show tells all of one model.
+func TestModelsAreListedWithAllTheirParts(t *testing.T) {
+	broker := enginetest.NATS(t)
+	js := connected(t, broker)
+	settings := topology.DefaultConfig()
+	settings.Partitions = 1
+	if err := topology.Ensure(t.Context(), js, settings); err != nil {
+		t.Fatal(err)
+	}
+	store, err := openControl(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "attune.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, "nats: {url: %q}\n", broker.URL()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	said := func(args ...string) string { return string(printed(t, "", append(args, "--config", file)...)) }
+	if got := said("model", "show"); !strings.Contains(got, "Model 0: built in") || !strings.Contains(got, "mbgnbd: r 0.525 alpha 6.183 a 0.891 b 1.614; gammagamma: p 6.25 q 3.74 v 15.44\nIn force\n") {
+		t.Errorf("without a training: %s", got)
+	}
+	object := modelObject{Models: enrich.DefaultModels(), Calibrated: clv.CDNOW()}
+	c := &object.Card
+	c.Counts, c.Customers, c.PurchaseDays, c.First, c.Last, c.CalibrationEnd = clv.NameMBGNBD, 200, 700, 20_400, 20_500, 20_475
+	c.Holdout.Value.RMSE, c.Before.Holdout.Value.RMSE = 8, 10
+	first, last := event.At(time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)), event.At(time.Date(2026, 9, 1, 9, 0, 0, 0, time.UTC))
+	p := propensityCard{PropensityCard: enrich.PropensityCard{
+		Propensity: enrich.Propensity{Name: "purchase", Event: "Order Completed", Within: 720 * time.Hour}, First: first, Last: last, Examples: 5000, Positives: 900,
+	}}
+	p.Holdout.LogLoss, p.Before.Holdout.LogLoss = .31, .4
+	c.Propensities = append(c.Propensities, p)
+	c.Products = &productsCard{Card: recommend.Card{First: first, Last: last, Orders: 800, Products: 120}}
+	c.Products.Holdout.HitRate, c.Products.Before.Holdout.HitRate = .5, .25
+	c.Kept, c.Failed = []string{partValue, partProducts}, []string{"propensity churn: too little is known yet"}
+	data, err := json.Marshal(object)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Add(t.Context(), pipeline.KindModels, data); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := store.Apply(t.Context(), pipeline.KindModels, data, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(said("model", "list")) {
+		fields := regexp.MustCompile(` {2,}`).Split(strings.TrimSpace(line), -1)
+		if len(got) == 2 {
+			fields[1] = "TIME"
+		}
+		got = append(got, strings.Join(fields, "|"))
+	}
+	want := []string{
+		"MODEL|TRAINED|PART|LEARNED FROM|WINDOW|HOLD-OUT|NOW|BEFORE",
+		"0|built in|clv: mbgnbd|-|-|-|-|-",
+		"1|TIME|clv: mbgnbd|200 customers|2025-11-08 to 2026-02-16|value RMSE|8|10|in force|kept from before",
+		"propensity:purchase|5000 moments|2026-03-01 to 2026-09-01|log loss|0.31|0.4|in force",
+		"recommendations|800 orders|2026-03-01 to 2026-09-01|hit rate|0.5|0.25|in force|kept from before",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("the list (-want +got):\n%s", diff)
+	}
+	shown := said("model", "show", "1")
+	for _, part := range []string{
+		"Model 1: mbgnbd, of 200 customers with 700 purchase days, 2025-11-08 to 2026-02-16", "of 5000 moments (900 did)", "20 of 120 products, of 800 orders",
+		"Kept from the model before, since it foretold the hold-out better: clv, recommendations", "Not trained: propensity churn: too little is known yet", "In force\n",
+	} {
+		if !strings.Contains(shown, part) {
+			t.Errorf("show does not say %q:\n%s", part, shown)
+		}
+	}
+	var report, listed trainReport
+	if err := json.Unmarshal([]byte(said("model", "show", "--json")), &report); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(said("model", "list", "--json")), &listed); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(report, listed); diff != "" || report.Model != 1 || report.Version != 1 {
+		t.Errorf("JSON (-show +list), model %d, version %d:\n%s", report.Model, report.Version, diff)
+	}
+	if said := failure(t, "model", "show", "7", "--config", file); !strings.Contains(said, "model show: there is no model 7: there are the models 0 to 1") {
+		t.Errorf("an unknown model: %s", said)
 	}
 }
 

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,9 +12,7 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/control"
 	"attune/stages/enrich"
-	"attune/stages/enrich/clv"
 	"attune/stages/enrich/clv/fit"
-	"attune/stages/enrich/propensity"
 	"attune/stages/trigger/recommend"
 )
 
@@ -93,7 +90,7 @@ func (t *trainer) propensities(ctx context.Context, object, before *modelObject,
 		object.Propensities, object.CalibratedPropensities, object.Card.Propensities = nil, nil, nil
 		return 0, err
 	}
-	known, err := t.archive.extent(ctx)
+	known, err := t.archive.extent(ctx, 0)
 	if err != nil {
 		return 0, err
 	}
@@ -127,6 +124,7 @@ func (t *trainer) propensities(ctx context.Context, object, before *modelObject,
 		trained++
 		models, calibrated = append(models, learned.Model), append(calibrated, learned.Calibrated)
 		card := propensityCard{PropensityCard: learned.Card, Before: propensityBefore{Holdout: learned.Card.Constant}}
+		card.Population = newForetold(&learned.Model, &learned.Card, known.end, examples.Recent(i))
 		if old := find(before.CalibratedPropensities, p); old != nil {
 			card.Before = propensityBefore{number, learned.Card.Judge(old.Score, matured)}
 		}
@@ -302,117 +300,4 @@ func find(models []enrich.PropensityModel, p enrich.Propensity) *enrich.Propensi
 		return nil
 	}
 	return &models[i]
-}
-
-// modelObject is what is stored of a training: the models that score, and what tells about them.
-type modelObject struct {
-	enrich.Models
-	Calibrated clv.Model `json:"calibrated"`
-	// CalibratedPropensities are by the same order as Propensities.
-	CalibratedPropensities []enrich.PropensityModel `json:"calibrated_propensities,omitempty"`
-	// Products name the objects of the recommendations, which are large; nil: none were trained.
-	Products *productsRef `json:"products,omitempty"`
-	Card     modelCard    `json:"card"`
-
-	carried []string // the parts that were not trained
-}
-
-// productsRef has the hashes of two objects of recommend.Model.
-type productsRef struct {
-	Model      string `json:"model"`
-	Calibrated string `json:"calibrated"`
-}
-
-// readProducts reads the object of recommendations.
-func readProducts(ctx context.Context, store *control.Store, hash string) (*recommend.Model, error) {
-	data, err := store.Object(ctx, hash)
-	if err != nil {
-		return nil, err
-	}
-	model, err := recommend.Decode(data)
-	if err != nil {
-		return nil, fmt.Errorf("object %s: %w", hash, err)
-	}
-	return model, nil
-}
-
-// modelCard is a model's card with the one that was in force when it was trained.
-type modelCard struct {
-	fit.Card
-	Before       modelBefore      `json:"before"`
-	Population   clientele        `json:"population"` // of the day on which the lifetime value was trained
-	Propensities []propensityCard `json:"propensities,omitempty"`
-	Products     *productsCard    `json:"recommendations,omitempty"`
-	// Kept are the parts of the model in force that were better than what was trained.
-	Kept []string `json:"kept,omitempty"`
-	// Failed says what could not be trained, and why; the part in force goes on.
-	Failed []string `json:"failed,omitempty"`
-}
-
-// modelBefore is a model on the hold-out of another, by its parameters of before its own hold-out.
-type modelBefore struct {
-	Model   uint64      `json:"model"` // its number; 0: the built-in one
-	Holdout fit.Holdout `json:"holdout"`
-}
-
-// propensityCard is a propensity's card with the model that was in force; without one, the constant.
-type propensityCard struct {
-	enrich.PropensityCard
-	Before propensityBefore `json:"before"`
-}
-
-type propensityBefore struct {
-	Model   uint64               `json:"model"` // 0: there was none
-	Holdout propensity.Judgement `json:"holdout"`
-}
-
-// productsCard is the recommendations' card with the model that was in force; without one, what is popular.
-type productsCard struct {
-	recommend.Card
-	Before productsBefore `json:"before"`
-}
-
-type productsBefore struct {
-	Model   uint64              `json:"model"` // 0: there was none
-	Holdout recommend.Judgement `json:"holdout"`
-}
-
-func (c *modelCard) propensity(p enrich.Propensity) propensityCard {
-	for _, card := range c.Propensities {
-		if card.Propensity == p {
-			return card
-		}
-	}
-	return propensityCard{PropensityCard: enrich.PropensityCard{Propensity: p}}
-}
-
-// modelInForce is the model in force and its number.
-func modelInForce(ctx context.Context, store *control.Store) (object modelObject, number uint64, err error) {
-	object = modelObject{Models: enrich.DefaultModels(), Calibrated: enrich.DefaultModels().CLV}
-	newest, err := store.Newest(ctx, pipeline.KindModels)
-	if err != nil || newest.Version == 0 {
-		return object, 0, err
-	}
-	all, err := store.Catalogue(ctx, pipeline.KindModels)
-	if err != nil {
-		return object, 0, err
-	}
-	for _, e := range all {
-		if e.Hash == newest.Hash {
-			object, err = readModel(ctx, store, e.Hash)
-			return object, e.Number, err
-		}
-	}
-	return object, 0, nil // back to the built-in one
-}
-
-func readModel(ctx context.Context, store *control.Store, hash string) (object modelObject, err error) {
-	data, err := store.Object(ctx, hash)
-	if err != nil {
-		return object, err
-	}
-	if err := json.Unmarshal(data, &object); err != nil {
-		return object, fmt.Errorf("object %s: %w", hash, err)
-	}
-	return object, cmp.Or(object.CLV.Validate(), object.Calibrated.Validate())
 }

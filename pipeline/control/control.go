@@ -108,11 +108,40 @@ func Staging(fire bool) Option {
 // has it, and returns the record. A crash in between is mended by applying again: each partition takes a
 // version once.
 func (s *Store) Apply(ctx context.Context, kind string, object []byte, now time.Time, options ...Option) (record event.ControlRecord, changed bool, err error) {
-	hash := Hash(object)
 	newest, revision, err := s.newest(ctx, kind)
 	if err != nil {
 		return record, false, err
 	}
+	return s.follow(ctx, kind, object, newest, revision, now, options...)
+}
+
+// Change is Apply of what change makes of the newest object (nil: there is none). Where someone else was faster, change is
+// asked again of theirs: nobody's change is lost.
+func (s *Store) Change(ctx context.Context, kind string, now time.Time, change func(object []byte) ([]byte, error)) (record event.ControlRecord, changed bool, err error) {
+	for {
+		newest, revision, err := s.newest(ctx, kind)
+		if err != nil {
+			return record, false, err
+		}
+		var object []byte
+		if newest.Version > 0 {
+			if object, err = s.Object(ctx, newest.Hash); err != nil {
+				return record, false, err
+			}
+		}
+		if object, err = change(object); err != nil {
+			return record, false, err
+		}
+		record, changed, err = s.follow(ctx, kind, object, newest, revision, now)
+		if !errors.Is(err, ErrConcurrent) {
+			return record, changed, err
+		}
+	}
+}
+
+// follow brings an object into force after the newest, which has the revision.
+func (s *Store) follow(ctx context.Context, kind string, object []byte, newest event.ControlRecord, revision uint64, now time.Time, options ...Option) (record event.ControlRecord, changed bool, err error) {
+	hash := Hash(object)
 	next := event.ControlRecord{Kind: kind, Version: newest.Version + 1, Hash: hash, Staged: newest.Staged}
 	for _, option := range options {
 		option(&next, newest)

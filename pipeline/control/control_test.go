@@ -2,6 +2,7 @@ package control
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -258,5 +259,36 @@ func TestCatalogue(t *testing.T) {
 	}
 	if none, err := s.Catalogue(t.Context(), "definitions"); err != nil || len(none) != 0 {
 		t.Errorf("another kind has %+v, %v", none, err)
+	}
+}
+
+// Several change the same object at the same moment: each change is made of all before it.
+func TestChangesAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	s, _ := open(t)
+	var work sync.WaitGroup
+	for i := range 6 {
+		work.Go(func() {
+			_, changed, err := s.Change(t.Context(), "stock", time.UnixMilli(1), func(object []byte) ([]byte, error) {
+				return append(object, byte('a'+i)), nil
+			})
+			if err != nil || !changed {
+				t.Errorf("changed %v, %v", changed, err)
+			}
+		})
+	}
+	work.Wait()
+	newest, err := s.Newest(t.Context(), "stock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	object, err := s.Object(t.Context(), newest.Hash)
+	slices.Sort(object)
+	if err != nil || string(object) != "abcdef" || newest.Version != 6 {
+		t.Errorf("version %d has %q, %v", newest.Version, object, err)
+	}
+	refused := errors.New("refused")
+	if _, changed, err := s.Change(t.Context(), "stock", time.UnixMilli(1), func([]byte) ([]byte, error) { return nil, refused }); !errors.Is(err, refused) || changed {
+		t.Errorf("changed %v, %v", changed, err)
 	}
 }

@@ -178,7 +178,8 @@ func appendScores(b []byte, s *Scores) []byte {
 	b = appendInt(b, 1, s.CLV)
 	b = appendFloat(b, 2, s.Alive)
 	b = appendInt(b, 3, s.Scored)
-	return appendInt(b, 4, s.Next)
+	b = appendInt(b, 4, s.Next)
+	return appendFloat(b, 5, s.Confidence)
 }
 
 func appendPropensities(b []byte, s *Propensities) []byte {

@@ -478,6 +478,8 @@ func (s *Scores) field(field protowire.Number, w wire) error {
 		s.Scored = w.instant()
 	case 4:
 		s.Next = w.instant()
+	case 5:
+		s.Confidence = math.Float64frombits(w.number)
 	}
 	return nil
 }

@@ -149,10 +149,12 @@ type Day struct {
 
 // Scores are steps: computed at Scored, valid until Next.
 type Scores struct {
-	CLV    event.Money // expected net value over the horizon
-	Alive  float64     // probability of being still a customer, 0 to 1, four decimals
-	Scored event.Instant
-	Next   event.Instant // due for the daily recomputation; zero: never
+	CLV event.Money // expected net value over the horizon
+	// Confidence is how far CLV is known, 0 to 1, four decimals: see clv.Model.Confidence.
+	Confidence float64
+	Alive      float64 // probability of being still a customer, 0 to 1, four decimals
+	Scored     event.Instant
+	Next       event.Instant // due for the daily recomputation; zero: never
 }
 
 // Members tells who is in which of a set of segments, by the set's own numbers.

@@ -95,7 +95,7 @@ func profiles() *rapid.Generator[*profile.Profile] {
 				Lifecycle: rapid.SampledFrom(profile.Lifecycles()).Draw(t, "lifecycle"), Tier: names().Draw(t, "tier"), Until: at.Draw(t, "until"),
 			},
 			Scores: profile.Scores{
-				CLV: money.Draw(t, "clv"), Alive: rapid.Float64().Draw(t, "alive"),
+				CLV: money.Draw(t, "clv"), Alive: rapid.Float64().Draw(t, "alive"), Confidence: rapid.Float64().Draw(t, "sure"),
 				Scored: at.Draw(t, "scored"), Next: at.Draw(t, "next"),
 			},
 			Propensities: profile.Propensities{

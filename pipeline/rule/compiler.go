@@ -20,6 +20,8 @@ type Compiler struct {
 	env   *cel.Env
 	zones *zones
 	tiers []string
+	// propensities are the names that may be asked for; nil: not known here.
+	propensities []string
 }
 
 // NewCompiler prepares the language. With the names of the loyalty tiers it refuses to compare customer.tier with another.
@@ -31,6 +33,13 @@ func NewCompiler(tiers ...string) (*Compiler, error) {
 	return &Compiler{env: env, zones: newZones(), tiers: tiers}, nil
 }
 
+// Foretelling is the compiler with the names of the propensities that are foretold: it refuses to ask for another.
+func (c *Compiler) Foretelling(propensities ...string) *Compiler {
+	known := *c
+	known.propensities = append([]string{}, propensities...)
+	return &known
+}
+
 // Option says what a rule may ask besides the customer.
 type Option func(*options)
 
@@ -39,6 +48,8 @@ type options struct {
 	inSegment bool
 	event     bool
 	campaign  bool
+	// propensities are the compiler's.
+	propensities []string
 }
 
 // WithSegments allows in_segment of these ids, and makes the rule a campaign's (see [Leaf.ID]).
@@ -57,7 +68,7 @@ func WithEvent() Option { return func(o *options) { o.event, o.campaign = true, 
 
 // Compile reads one rule. Its error joins one *[Error] per mistake, in the order of the text.
 func (c *Compiler) Compile(text string, opts ...Option) (*Rule, error) {
-	var o options
+	o := options{propensities: c.propensities}
 	for _, opt := range opts {
 		opt(&o)
 	}

@@ -137,7 +137,7 @@ func checkErrors(found []*cel.Error) error {
 
 // nearest is a hint that names the known word closest to what was written, or lists them when none is close.
 func nearest(written string, known []string, list string) string {
-	slices.Sort(known)
+	known = slices.Sorted(slices.Values(known))
 	if best := spelling.Nearest(written, known); best != "" {
 		return "did you mean " + best + "?"
 	}

@@ -68,7 +68,7 @@ func compiler(t testing.TB) *Compiler {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return c.Foretelling("purchase", "churn")
 }
 
 func compile(t testing.TB, text string, opts ...Option) *Rule {

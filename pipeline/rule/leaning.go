@@ -84,7 +84,7 @@ func (t *translator) known(e ast.Expr, w *words, want []constant) bool {
 				list = append(list, stage.String())
 			}
 		case tier:
-			list = slices.Clone(t.tiers)
+			list = t.tiers
 		}
 		if len(list) > 0 && !slices.Contains(list, c.text) {
 			one := "one of: " + strings.Join(list, ", ")

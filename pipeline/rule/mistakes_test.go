@@ -82,3 +82,11 @@ func mistakes(t *testing.T) (formats []string) {
 	}
 	return formats
 }
+
+func TestWhereNothingIsForetold(t *testing.T) {
+	_, err := compiler(t).Foretelling().Compile(`propensity("purchase") > 0.5`)
+	want := `1:12: the propensity "purchase" is unknown (enrich.propensities of the workspace names none)`
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}

@@ -16,6 +16,7 @@ const (
 	fixed numberKind = iota
 	totalOf
 	scoreCLV
+	scoreConfidence
 	scoreAlive
 	orderCount
 	refundCount
@@ -36,7 +37,7 @@ const (
 // case in get.
 func customerNumbers() map[string]numberKind {
 	return map[string]numberKind{
-		"clv": scoreCLV, "alive": scoreAlive, "orders": orderCount, "refunds": refundCount,
+		"clv": scoreCLV, "clv_confidence": scoreConfidence, "alive": scoreAlive, "orders": orderCount, "refunds": refundCount,
 		"revenue": revenue, "net_revenue": netRevenue, "recency_days": recency, "send_hour": sendHour,
 		"cart_items": cartItems, "cart_products": cartProducts, "cart_value": cartValue,
 	}
@@ -63,6 +64,8 @@ func (n *number) get(v *view) (float64, event.Instant) {
 		return float64(p.Count(n.name)), 0
 	case scoreCLV:
 		return p.Scores.CLV.Float(), later(p.Scores.Next, v.now)
+	case scoreConfidence:
+		return p.Scores.Confidence, later(p.Scores.Next, v.now)
 	case scoreAlive:
 		return p.Scores.Alive, later(p.Scores.Next, v.now)
 	case orderCount:

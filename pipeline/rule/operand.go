@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"slices"
 	"strings"
 
 	"cel.dev/cel-go/common/ast"
@@ -104,7 +105,7 @@ func (t *translator) callOperand(e ast.Expr, call ast.CallExpr) *operand {
 		ok = t.date(e, call, op)
 	case "propensity", "confidence":
 		var score string
-		if score, ok = t.word1(e, call, "a score's name"); ok {
+		if score, ok = t.propensity(e, call); ok {
 			t.fields["propensity:"+score] = true
 			op.kind, op.number = aCustomerNumber, &number{kind: map[string]numberKind{"propensity": propensityOf, "confidence": confidenceOf}[name], name: score}
 		}
@@ -146,6 +147,20 @@ func (t *translator) callOperand(e ast.Expr, call ast.CallExpr) *operand {
 		return nil
 	}
 	return op
+}
+
+// propensity is the name of one that is foretold.
+func (t *translator) propensity(e ast.Expr, call ast.CallExpr) (name string, ok bool) {
+	name, ok = t.word1(e, call, "a score's name")
+	if !ok || t.opts.propensities == nil || slices.Contains(t.opts.propensities, name) {
+		return name, ok
+	}
+	list := "enrich.propensities of the workspace names none"
+	if len(t.opts.propensities) > 0 {
+		list = "enrich.propensities of the workspace names " + strings.Join(t.opts.propensities, ", ")
+	}
+	t.fail(call.Args()[0], nearest(name, t.opts.propensities, list), "the propensity %q is unknown", name)
+	return name, false
 }
 
 // sums is the leaf of sum and avg: every amount in a window that has an end, else their total.

@@ -25,7 +25,7 @@ func customer() *profile.Profile {
 		Consents:   map[string]profile.Consent{"email": {Granted: true}, "sms": {}},
 		Activities: []profile.Activity{{Name: "Order Completed", Count: 2}},
 		Orders:     profile.Orders{Count: 2, Refunds: 1, Revenue: 1_001_000, Refunded: 250_000},
-		Scores:     profile.Scores{CLV: 205_000, Alive: 0.75, Next: 9000},
+		Scores:     profile.Scores{CLV: 205_000, Confidence: 0.5, Alive: 0.75, Next: 9000},
 		Segments:   map[string]profile.Membership{"loyal": {In: true, Until: 7000}, "idle": {Until: 8000}},
 	}
 }
@@ -53,7 +53,8 @@ func TestEval(t *testing.T) {
 		{`consent("sms") || consent("push")`, false, 0},
 		{`ever("Order Completed") && !ever("Order Refunded") && total("Order Completed") == 2`, true, 0},
 		{`customer.clv > 20`, true, 9000},
-		{`customer.clv == 20.5 && customer.alive == 0.75`, true, 9000},
+		{`customer.clv == 20.5 && customer.alive == 0.75 && customer.clv_confidence >= 0.5`, true, 9000},
+		{`customer.clv_confidence > 0.5`, false, 9000},
 		{`customer.alive < 0.5 && consent("sms")`, false, 0}, // consent alone keeps it false
 		{`customer.orders == 2 && customer.refunds == 1 && customer.revenue == 100.1 && customer.net_revenue == 75.1`, true, 0},
 		{`customer.clv < customer.revenue && customer.orders >= customer.refunds && total("Order Completed") == customer.orders`, true, 9000},

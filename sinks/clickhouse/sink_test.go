@@ -25,7 +25,7 @@ func TestEveryFactHasItsRow(t *testing.T) {
 			Properties: event.Object(`{"order_id":"o-1","revenue":12.3456,"currency":"GBP","coupon":"ten","nested":{"n":1}}`),
 			Context:    event.Object(`{"page":{"path":"/x"}}`), Consent: map[string]bool{"email": true, "sms": false},
 		},
-		Position: 77, CLV: 1234567, Alive: 0.8125, Segments: []string{"a", "b"},
+		Position: 77, CLV: 1234567, CLVConfidence: 0.625, Alive: 0.8125, Segments: []string{"a", "b"},
 		Propensities: []profile.Propensity{{Name: "purchase", Value: 0.25, Confidence: 0.5}, {Name: "return", Confidence: 0.75}},
 	}
 	identify := pipeline.Enriched{Event: event.Event{
@@ -41,7 +41,7 @@ func TestEveryFactHasItsRow(t *testing.T) {
 		Traits:   map[string]profile.Trait{"plan": {Value: event.Object(`"gold"`)}, "age": {Value: event.Object(`41`)}},
 		Consents: map[string]profile.Consent{"email": {Granted: true}}, Activities: []profile.Activity{{Name: event.OrderCompleted, Count: 1}},
 		Orders:       profile.Orders{Count: 1, Refunds: 2, Revenue: 123456, Refunded: 100, First: at("2026-03-04T05:06:07.891Z"), Last: at("2026-03-04T05:06:07.891Z")},
-		Scores:       profile.Scores{CLV: 1234567, Alive: 0.8125},
+		Scores:       profile.Scores{CLV: 1234567, Confidence: 0.75, Alive: 0.8125},
 		Propensities: profile.Propensities{At: at("2026-03-04T05:07:00.5Z"), Scores: []profile.Propensity{{Name: "purchase", Value: 0.125, Confidence: 0.5}}},
 		Segments:     map[string]profile.Membership{"b": {In: true}, "a": {In: true}, "c": {}}, Definitions: 5,
 		Standing: profile.Standing{Lifecycle: profile.AtRisk, Tier: "gold"}, Zone: profile.Zone{Name: "Europe/Rome", At: 1},
@@ -72,12 +72,12 @@ func TestEveryFactHasItsRow(t *testing.T) {
 	}})
 	for _, test := range []struct{ sql, want string }{
 		{"SELECT * EXCEPT (properties, traits), properties.coupon, properties.order_id, properties.nested.n, traits.plan, traits.age FROM events ORDER BY event_id", strings.Join([]string{
-			"e1\ttrack\tOrder Completed\tp1\tu1\t2026-03-04 05:06:07.891\t2026-03-04 05:06:08.002\ttrue\t\t\t{\"page\":{\"path\":\"/x\"}}\t{'email':true,'sms':false}\t12.3456\tGBP\t123.46\t0.8125\t{'purchase':0.25,'return':0}\t{'purchase':0.5,'return':0.75}\t['a','b']\t3\t77\tten\to-1\t1\t\\N\t\\N",
-			"e2\tidentify\t\tp1\t\t2026-03-04 05:06:09.000\t2026-03-04 05:06:09.000\tfalse\t\t\t\t{}\t0\t\t0\t0\t{}\t{}\t[]\t3\t78\t\\N\t\t\\N\tgold\t41",
-			"e3\tdelivery\t\tp1\t\t2026-03-04 05:07:00.000\t2026-03-04 05:07:00.500\tfalse\t\t\t\t{}\t0\t\t-0.01\t0\t{}\t{}\t[]\t3\t79\t\\N\t\t\\N\t\\N\t\\N",
+			"e1\ttrack\tOrder Completed\tp1\tu1\t2026-03-04 05:06:07.891\t2026-03-04 05:06:08.002\ttrue\t\t\t{\"page\":{\"path\":\"/x\"}}\t{'email':true,'sms':false}\t12.3456\tGBP\t123.46\t0.625\t0.8125\t{'purchase':0.25,'return':0}\t{'purchase':0.5,'return':0.75}\t['a','b']\t3\t77\tten\to-1\t1\t\\N\t\\N",
+			"e2\tidentify\t\tp1\t\t2026-03-04 05:06:09.000\t2026-03-04 05:06:09.000\tfalse\t\t\t\t{}\t0\t\t0\t0\t0\t{}\t{}\t[]\t3\t78\t\\N\t\t\\N\tgold\t41",
+			"e3\tdelivery\t\tp1\t\t2026-03-04 05:07:00.000\t2026-03-04 05:07:00.500\tfalse\t\t\t\t{}\t0\t\t-0.01\t0\t0\t{}\t{}\t[]\t3\t79\t\\N\t\t\\N\t\\N\t\\N",
 		}, "\n")},
 		{"SELECT * EXCEPT (traits), traits.plan, traits.age FROM profiles FINAL",
-			"p1\t2026-03-04 05:07:00.500\t2026-03-04 05:06:07.891\t2026-03-04 05:07:00.000\t\t{'email':true}\t{'Order Completed':1}\t1\t2\t12.3456\t0.01\t2026-03-04 05:06:07.891\t2026-03-04 05:06:07.891\tat_risk\tgold\tboots\t0.5\t0.25\t19\tEurope/Rome\t\t123.46\t0.8125\t{'purchase':0.125}\t{'purchase':0.5}\t2026-03-04 05:07:00.500\t\\N\t['a','b']\t5\t3\t79\tgold\t41"},
+			"p1\t2026-03-04 05:07:00.500\t2026-03-04 05:06:07.891\t2026-03-04 05:07:00.000\t\t{'email':true}\t{'Order Completed':1}\t1\t2\t12.3456\t0.01\t2026-03-04 05:06:07.891\t2026-03-04 05:06:07.891\tat_risk\tgold\tboots\t0.5\t0.25\t19\tEurope/Rome\t\t123.46\t0.75\t0.8125\t{'purchase':0.125}\t{'purchase':0.5}\t2026-03-04 05:07:00.500\t\\N\t['a','b']\t5\t3\t79\tgold\t41"},
 		{"SELECT * FROM segment_changes", "a\tp1\t2026-03-04 05:06:08.002\ttrue\ttime\t5\t3\t77"},
 		{"SELECT * FROM decisions", "d1\t2026-03-04 05:06:08.002\tp1\tcart\tk\tsuppressed\tno_consent\tnever asked\te1\tsmtp\tcart.html\t123.46\t5\t3\t77"},
 		{"SELECT * FROM profile_merges", "p2\tp3\t2026-03-04 05:06:07.000\t\t3\t70\n" +

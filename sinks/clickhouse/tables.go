@@ -28,7 +28,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 		properties, traits      = make([]event.Object, n), make([]event.Object, n)
 		consent                 = make([]map[string]bool, n)
 		revenue, clv            = make([]decimal.Decimal, n), make([]decimal.Decimal, n)
-		alive                   = make([]float64, n)
+		sure, alive             = make([]float64, n), make([]float64, n)
 		likely, confidence      = make([]map[string]float64, n), make([]map[string]float64, n)
 		segments                = make([][]string, n)
 		partitions, sequence    = make([]uint16, n), make([]uint64, n)
@@ -41,7 +41,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 		properties[i], traits[i], context[i] = e.Properties, e.Traits, string(e.Context)
 		consent[i] = e.Consent
 		revenue[i], currency[i] = amount(revenueOf(e.Properties)), textAt(e.Properties, "currency")
-		clv[i], alive[i], segments[i] = cents(fact.CLV), fact.Alive, fact.Segments
+		clv[i], sure[i], alive[i], segments[i] = cents(fact.CLV), fact.CLVConfidence, fact.Alive, fact.Segments
 		likely[i], confidence[i] = byName(fact.Propensities)
 		partitions[i], sequence[i] = partition, fact.Position
 		i++
@@ -62,6 +62,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 	r.add("revenue", revenue)
 	r.add("currency", currency)
 	r.add("clv", clv)
+	r.add("clv_confidence", sure)
 	r.add("alive", alive)
 	r.add("propensity", sortedAll(likely))
 	r.add("propensity_confidence", sortedAll(confidence))
@@ -137,7 +138,8 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		counts                          = make([]map[string]uint64, n)
 		orders, refunds, defs, versions = make([]uint64, n), make([]uint64, n), make([]uint64, n), make([]uint64, n)
 		revenue, refunded, clv          = make([]decimal.Decimal, n), make([]decimal.Decimal, n), make([]decimal.Decimal, n)
-		alive, confidence, discount     = make([]float64, n), make([]float64, n), make([]float64, n)
+		sure, alive                     = make([]float64, n), make([]float64, n)
+		confidence, discount            = make([]float64, n), make([]float64, n)
 		stage, tier, style, zone        = make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 		into                            = make([]string, n)
 		hour                            = make([]*uint8, n)
@@ -158,7 +160,7 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		}
 		orders[i], refunds[i] = p.Orders.Count, p.Orders.Refunds
 		revenue[i], refunded[i] = amount(p.Orders.Revenue), amount(p.Orders.Refunded)
-		clv[i], alive[i] = cents(p.Scores.CLV), p.Scores.Alive
+		clv[i], sure[i], alive[i] = cents(p.Scores.CLV), p.Scores.Confidence, p.Scores.Alive
 		likely[i], known[i] = byName(p.Propensities.Scores)
 		foretold[i] = since(p.Propensities.At)
 		segments[i], defs[i] = p.Memberships(), p.Definitions
@@ -194,6 +196,7 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 	r.add("zone", zone)
 	r.add("merged_into", into)
 	r.add("clv", clv)
+	r.add("clv_confidence", sure)
 	r.add("alive", alive)
 	r.add("propensity", sortedAll(likely))
 	r.add("propensity_confidence", sortedAll(known))

@@ -75,10 +75,10 @@
 //
 // Lifetime value and probability alive come from the purchase days (see enrich/clv; time in whole UTC days,
 // given in weeks, spend before refunds). They are computed at each of the customer's events and every 24
-// hours, and hold until the next time. The value is rounded to a hundredth of the currency's unit and the
-// probability to four decimals. Who never bought has none. The daily computation ends when it has nothing
+// hours, and hold until the next time. The value is rounded to a hundredth of the currency's unit, the
+// probability and the value's confidence (clv.Model.Confidence) to four decimals. Who never bought has none. The daily computation ends when it has nothing
 // more to tell: the value is below one unit, and the probability below one in a hundred or, before a second
-// purchase day, one and no longer moving. Then both stay as last computed until the customer's next event.
+// purchase day, one and no longer moving. Then all stay as last computed until the customer's next event.
 //
 // # Propensities
 //

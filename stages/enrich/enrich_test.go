@@ -326,6 +326,9 @@ func TestScores(t *testing.T) {
 	if got, want := p.Scores.Alive, model.Alive(past); math.Abs(got-want) > 0.00005 || got == 0 {
 		t.Errorf("alive %v, want %v rounded to four decimals", got, want)
 	}
+	if got, want := p.Scores.Confidence, model.Confidence(past, model.Alive(past)); math.Abs(got-want) > 0.00005 || got == 0 {
+		t.Errorf("confidence %v, want %v rounded to four decimals", got, want)
+	}
 	if p.Scores.Scored != p.Now || p.Scores.Next != p.Now.Add(day) {
 		t.Errorf("scored %s, next %s at %s", p.Scores.Scored, p.Scores.Next, p.Now)
 	}

@@ -3,6 +3,7 @@ package enrich
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -21,15 +22,32 @@ import (
 type Examples struct {
 	stage *Stage
 	of    []Propensity
+	from  event.Instant
 	end   event.Instant
 	most  uint64
 
 	profile *profile.Profile // nil: none yet
 	waiting []*propensity.Maturing
 	matured [][]propensity.Matured
+	recent  [][]Moment
+	bound   uint64 // of the hashes of customers in recent
 	sketch  sketch
 	row     propensity.Row
 }
+
+// Moment is a customer at an instant, by all features.
+type Moment struct {
+	Customer string
+	At       event.Instant
+	Row      propensity.Row
+}
+
+const (
+	// recently is how long before the end a customer's latest event is at most, to be recent.
+	recently = 28 * tick
+	// mostRecent bounds the moments of all propensities together; each takes some 1.5 kB.
+	mostRecent = 20_000
+)
 
 // longestSilence is up to when after an event there are moments.
 const longestSilence = 365 * tick
@@ -48,9 +66,12 @@ func NewExamples(of []Propensity, end event.Instant, share float64) (*Examples, 
 	}
 	return &Examples{
 		stage: stage, of: of, end: end, most: uint64(share * (1 << 53)), matured: make([][]propensity.Matured, len(of)),
-		row: make(propensity.Row, 0, features),
+		recent: make([][]Moment, len(of)), bound: math.MaxUint64, row: make(propensity.Row, 0, features),
 	}, nil
 }
+
+// From leaves out the moments before one: nothing is learned from them. It is to be called before anything is taken.
+func (x *Examples) From(at event.Instant) { x.from = at }
 
 // Take takes the next event: those of a customer follow one another, in the order in which they occurred. What occurred
 // after the end is left out, as the ends of deliveries are.
@@ -84,6 +105,14 @@ func (x *Examples) Matured(i int) []propensity.Matured {
 	return x.matured[i]
 }
 
+// Recent are the customers who did something within the 28 days before the end, each at their latest event, as they are
+// scored for the i-th propensity; of many customers a part, chosen by a hash. Nothing can be taken afterwards.
+func (x *Examples) Recent(i int) []Moment {
+	x.leave()
+	x.profile = nil
+	return x.recent[i]
+}
+
 // leave ends a customer's history.
 func (x *Examples) leave() {
 	if x.profile == nil {
@@ -92,6 +121,29 @@ func (x *Examples) leave() {
 	x.observe(x.end + 1)
 	for i := range x.of {
 		x.keep(i, x.waiting[i].Until(x.end))
+	}
+	x.remember()
+}
+
+// remember keeps the customer as one of those who did something of late. Where they become too many, those with the
+// smaller half of the hashes stay.
+func (x *Examples) remember() {
+	p := x.profile
+	if p.Now.Add(recently) <= x.end || mix(p.ID, 0) > x.bound {
+		return
+	}
+	x.sketch.draw(p, p.Now)
+	all := 0
+	for i, of := range x.of {
+		x.sketch.aim(p, of.Event)
+		x.recent[i] = append(x.recent[i], Moment{p.ID, p.Now, slices.Clone(x.sketch.values[:])})
+		all += len(x.recent[i])
+	}
+	if all > mostRecent {
+		x.bound /= 2
+		for i := range x.recent {
+			x.recent[i] = slices.DeleteFunc(x.recent[i], func(m Moment) bool { return mix(m.Customer, 0) > x.bound })
+		}
 	}
 }
 
@@ -110,7 +162,7 @@ func (x *Examples) observe(next event.Instant) {
 }
 
 func (x *Examples) moment(now event.Instant) {
-	if x.most < 1<<53 && mix(x.profile.ID, now)>>11 >= x.most {
+	if now < x.from || x.most < 1<<53 && mix(x.profile.ID, now)>>11 >= x.most {
 		return
 	}
 	x.sketch.draw(x.profile, now)

@@ -155,6 +155,79 @@ func TestMomentsOfACustomer(t *testing.T) {
 	}
 }
 
+// Recent are those who did something in the last 28 days, as they were at their latest event; From leaves the moments before
+// it out of the examples, and nobody out of the recent ones.
+func TestRecentCustomers(t *testing.T) {
+	of := []enrich.Propensity{{Name: "purchase", Event: "Order Completed", Within: day}}
+	all := histories(80, 4)
+	end := start.Add(121 * day)
+	x, err := enrich.NewExamples(of, end, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.From(start.Add(100 * day))
+	latest := map[string]event.Instant{}
+	for _, events := range all {
+		for i := range events {
+			x.Take(&events[i])
+			if at := events[i].Occurred; at <= end && at > end.Add(-28*day) {
+				latest[events[i].Profile] = max(latest[events[i].Profile], at)
+			}
+		}
+	}
+	whole := gathered(t, all, of, end, 1)
+	rows := map[string]propensity.Row{}
+	for _, m := range whole.Matured(0) {
+		rows[fmt.Sprint(m.Customer, m.At)] = m.Row
+	}
+	got, compared := map[string]event.Instant{}, 0
+	for _, m := range x.Recent(0) {
+		got[m.Customer] = m.At
+		if row := rows[fmt.Sprint(m.Customer, m.At)]; row != nil {
+			compared++
+			if diff := cmp.Diff(fmt.Sprint(row), fmt.Sprint(m.Row)); diff != "" {
+				t.Errorf("%s (-example +recent): %s", m.Customer, diff)
+			}
+		}
+	}
+	if diff := cmp.Diff(latest, got); diff != "" || compared < 50 {
+		t.Errorf("%d compared; latest events (-want +got): %s", compared, diff)
+	}
+	late := 0
+	for _, m := range whole.Matured(0) {
+		if m.At >= start.Add(100*day) {
+			late++
+		}
+	}
+	if n := len(x.Matured(0)); n != late || n == 0 {
+		t.Errorf("from the hundredth day on there are %d examples, want %d", n, late)
+	}
+}
+
+// Of many customers a bounded part is kept, whichever their ids are.
+func TestRecentCustomersAreBounded(t *testing.T) {
+	x, err := enrich.NewExamples([]enrich.Propensity{{Name: "purchase", Event: "Order Completed", Within: day}}, start.Add(day), 0.001)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const customers = 50_000
+	for c := range customers {
+		e := track("Product Viewed", start, `{}`)
+		e.Profile = fmt.Sprintf("p%05d", c)
+		x.Take(&e)
+	}
+	late := 0
+	recent := x.Recent(0)
+	for _, m := range recent {
+		if m.Customer >= fmt.Sprintf("p%05d", customers/2) {
+			late++
+		}
+	}
+	if n := len(recent); n < 10_000 || n > 20_000 || late < n*45/100 || late > n*55/100 {
+		t.Errorf("%d customers are kept, %d of the second half", n, late)
+	}
+}
+
 func TestTooLittleToLearnFrom(t *testing.T) {
 	of := enrich.Propensity{Name: "purchase", Event: "Order Completed", Within: 30 * day}
 	for name, matured := range map[string][]propensity.Matured{

@@ -151,7 +151,7 @@ func TestModelsOfPropensitiesAreChecked(t *testing.T) {
 	}
 }
 
-// What a customer costs to score: P(alive), value and propensity of all features.
+// What a customer costs to score: P(alive), value with its confidence, and propensity of all features.
 func BenchmarkScores(b *testing.B) {
 	likely := purchase(b).Model
 	r := rand.New(rand.NewPCG(1, 1))
@@ -170,7 +170,8 @@ func BenchmarkScores(b *testing.B) {
 	sum := 0.0
 	for i := 0; b.Loop(); i++ {
 		p := customers[i%len(customers)]
-		sum += value.Alive(p) + value.Value(p, 52) + likely.Score(rows[i%len(rows)]).Probability
+		alive := value.Alive(p)
+		sum += alive + value.Value(p, 52) + value.Confidence(p, alive) + likely.Score(rows[i%len(rows)]).Probability
 	}
 	_ = sum
 }

@@ -22,11 +22,12 @@ func (st *Stage) score(p *profile.Profile, now event.Instant) {
 		p.Scores = profile.Scores{}
 		return
 	}
-	value := min(st.model.Value(past, st.horizon), mostValued)
+	value, alive := min(st.model.Value(past, st.horizon), mostValued), st.model.Alive(past)
 	s := profile.Scores{
-		CLV:    event.Money(math.Round(value*100)) * (event.MoneyUnit / 100),
-		Alive:  math.Round(st.model.Alive(past)*1e4) / 1e4,
-		Scored: now,
+		CLV:        event.Money(math.Round(value*100)) * (event.MoneyUnit / 100),
+		Confidence: math.Round(st.model.Confidence(past, alive)*1e4) / 1e4,
+		Alive:      math.Round(alive*1e4) / 1e4,
+		Scored:     now,
 	}
 	if still := past.Repeats > 0 && s.Alive >= gone; still || s.CLV >= event.MoneyUnit {
 		s.Next = now.Add(tick)

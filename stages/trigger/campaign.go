@@ -55,7 +55,8 @@ type Send struct {
 	Recommend *Recommend `yaml:"recommend" json:"recommend,omitempty"`
 }
 
-// Recommend is the block of recommended products in a mail.
+// Recommend is the block of recommended products in a mail. What is out of stock (attune stock) and what lies in the cart is
+// not among them.
 type Recommend struct {
 	// Count is how many products at most, 1 to 20.
 	Count int `yaml:"count" json:"count"`

@@ -24,7 +24,7 @@ func TestRecommendations(t *testing.T) {
 		b.Basket([]recommend.Item{{ID: "a", Name: "Apple", Price: "1.50"}, {ID: "b"}}, start)
 		b.Basket([]recommend.Item{{ID: "a"}, {ID: "c"}}, start)
 	}
-	st.Recommend(recommend.Products{Model: b.Build(), OutOfStock: map[string]bool{"c": true}})
+	st.Recommend(recommend.NewProducts(b.Build(), recommend.OutOfStock{"c", "unknown"}))
 	r := newRun(t, 0, st)
 	r.event(consent(true))
 	r.profile.Buy("a", start)

@@ -48,7 +48,7 @@ WHERE o.occurred < (m.at + toIntervalDay(7));
 CREATE TABLE attune.audit_readings
 (
     `at` DateTime64(3, 'UTC') COMMENT 'When the audit ran; UTC' CODEC(Delta(8), ZSTD(1)),
-    `check` LowCardinality(String) COMMENT 'data_age, volume, null_rate, psi, log_loss, campaign_never_fired, segment_unused, block_never_shown or field_unread',
+    `check` LowCardinality(String) COMMENT 'data_age, volume, null_rate, psi, log_loss, calibration, campaign_never_fired, segment_unused, block_never_shown or field_unread',
     `subject` String COMMENT 'What was looked at: a score or feature, an event (and its field), a campaign, a segment, a template' CODEC(ZSTD(1)),
     `value` Float64 COMMENT 'The figure; its unit is that of the check, see docs/audit.md',
     `threshold` Float64 COMMENT 'What it was held against',
@@ -229,6 +229,7 @@ CREATE TABLE attune.events
     `revenue` Decimal(18, 4) COMMENT 'properties.revenue, else properties.total, exact, in main units of currency; 0 when the event names neither',
     `currency` LowCardinality(String) COMMENT 'properties.currency, as written (ISO 4217); empty when absent',
     `clv` Decimal(18, 2) COMMENT 'Expected net value of the customer over the model\'s horizon, as known right after this event; main currency units',
+    `clv_confidence` Float64 COMMENT 'How far clv is known: the square of the mean as a share of the mean square of what customers like this one are worth, 0 to 1; the relative standard deviation is sqrt(1 / clv_confidence - 1); as known right after this event',
     `alive` Float64 COMMENT 'Probability that the customer is still one, 0 to 1, as known right after this event',
     `propensity` Map(LowCardinality(String), Float64) COMMENT 'Probability that the customer does what the workspace foretells within its horizon, by name, 0 to 1, as known right after this event; without the names whose model was not in force',
     `propensity_confidence` Map(LowCardinality(String), Float64) COMMENT 'How far each propensity is known: 1 less the width of its 90 % interval, 0 to 1',
@@ -420,6 +421,7 @@ CREATE TABLE attune.profiles
     `zone` LowCardinality(String) COMMENT 'IANA name of the customer\'s time zone; empty: unknown',
     `merged_into` String COMMENT 'The profile in which this one goes on, which has all that it was; empty: it is a customer\'s own. Count customers WHERE merged_into = \'\'',
     `clv` Decimal(18, 2) COMMENT 'Expected net value over the model\'s horizon; main currency units',
+    `clv_confidence` Float64 COMMENT 'How far clv is known: the square of the mean as a share of the mean square of what customers like this one are worth, 0 to 1; the relative standard deviation is sqrt(1 / clv_confidence - 1)',
     `alive` Float64 COMMENT 'Probability of being still a customer, 0 to 1',
     `propensity` Map(LowCardinality(String), Float64) COMMENT 'Probability that the customer does what the workspace foretells within its horizon, by name, 0 to 1; without the names whose model was not in force',
     `propensity_confidence` Map(LowCardinality(String), Float64) COMMENT 'How far each propensity is known: 1 less the width of its 90 % interval, 0 to 1',

@@ -3,6 +3,7 @@
 //
 //   - Reference and its PSI: whether values are distributed as they were.
 //   - PageHinkley: whether the mean of a stream, such as a model's log loss, has moved.
+//   - Calibration: whether probabilities say how often something happens.
 //   - Volume: whether a day's count is one of its kind.
 //   - NullRate: whether a field is missing more or less often than it was.
 //

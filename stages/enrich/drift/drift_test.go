@@ -185,3 +185,43 @@ func TestNullRate(t *testing.T) {
 		}
 	}
 }
+
+// Probabilities that are right raise no alarm, however few there are; wrong ones do, if there are enough of them.
+func TestCalibration(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	judge := func(n int, shift, before float64) drift.Finding {
+		probabilities, happened := make([]float64, n), make([]bool, n)
+		for i := range n {
+			probabilities[i] = r.Float64() * 0.6
+			happened[i] = r.Float64() < probabilities[i]+shift
+		}
+		return drift.Calibration(probabilities, happened, before)
+	}
+	for n := 1; n < 3000; n += 10 {
+		if f := judge(n, 0, 0); f.Alarm || f.Values != n || f.Value > 1 {
+			t.Fatalf("%d right ones: %+v", n, f)
+		}
+	}
+	for _, c := range []struct {
+		n             int
+		shift, before float64
+		alarm         bool
+	}{{2000, 0.2, 0, true}, {2000, 0.2, 0.2, false}, {2000, 0.03, 0, false}, {90, 0.4, 0, false}} {
+		if f := judge(c.n, c.shift, c.before); f.Alarm != c.alarm {
+			t.Errorf("%+v: %+v", c, f)
+		}
+	}
+	// Bins 3 (0.2 to 0.267) and 13 (0.867 to 0.933) by hand.
+	f := drift.Calibration([]float64{0.2, 0.25, 0.9, 0.9}, []bool{false, true, true, true}, 0.01)
+	v := []float64{0.2*0.8 + 0.25*0.75, 2 * 0.9 * 0.1}
+	threshold := 0.01 + (math.Sqrt(2*v[0]/math.Pi)+math.Sqrt(2*v[1]/math.Pi)+3.719016485455709*math.Sqrt((v[0]+v[1])*(1-2/math.Pi)))/4
+	if math.Abs(f.Value-(0.55+0.2)/4) > 1e-12 || math.Abs(f.Threshold-threshold) > 1e-12 {
+		t.Errorf("by hand: %+v, want the threshold %v", f, threshold)
+	}
+	if f := drift.Calibration([]float64{0, 1, 1}, []bool{false, true, true}, 0); f.Value != 0 || f.Threshold != 0.05 {
+		t.Errorf("certain ones: %+v", f)
+	}
+	if f := drift.Calibration(nil, nil, 0.2); f.Value != 0 || f.Alarm {
+		t.Errorf("none: %+v", f)
+	}
+}

@@ -107,13 +107,15 @@ func (r Reference) PSI(values []float64) Finding {
 	return f
 }
 
+// onceInTenThousand is the standard normal deviate that chance exceeds so often.
+const onceInTenThousand = 3.719016485455709
+
 // chiSquared is what a chi-squared variable exceeds once in ten thousand times, by Wilson and Hilferty's approximation
 // (The Distribution of Chi-Square, PNAS 17, 1931).
 func chiSquared(degrees float64) float64 {
-	const z = 3.719016485455709
 	if degrees <= 0 {
 		return 0
 	}
 	v := 2 / (9 * degrees)
-	return degrees * math.Pow(1-v+z*math.Sqrt(v), 3)
+	return degrees * math.Pow(1-v+onceInTenThousand*math.Sqrt(v), 3)
 }

@@ -46,17 +46,31 @@ const fade = 0.9771599684342459
 // oldest is the age in days from which on nothing weighs less.
 const oldest = 365
 
-// Products is what there is to choose from: a model, and what of it is out of stock. The zero value has nothing. It is
-// safe for concurrent use as long as nobody changes it.
+// Products is what there is to choose from. The zero value has nothing. It never changes and is safe for concurrent use.
 type Products struct {
-	Model      *Model
-	OutOfStock map[string]bool // by the product's id
+	model *Model
+	out   []bool // of stock, by the item's place; nil: none is
+}
+
+// NewProducts offers a model's products (nil: none) that are not out of stock.
+func NewProducts(m *Model, out OutOfStock) Products {
+	s := Products{model: m}
+	if m == nil || len(out) == 0 {
+		return s
+	}
+	s.out = make([]bool, len(m.Items))
+	for _, id := range out {
+		if place, ok := m.places[id]; ok {
+			s.out[place] = true
+		}
+	}
+	return s
 }
 
 // Choose picks products for a customer as of now: the best first, none twice, nothing that is out of stock or lies in the
 // cart. What is popular counts beside likeness, and alone for whoever did nothing yet.
 func (s Products) Choose(p *profile.Profile, now event.Instant, w Wish) []Choice {
-	m, out := s.Model, s.OutOfStock
+	m := s.model
 	if m == nil || w.Count <= 0 || len(m.Items) == 0 {
 		return nil
 	}
@@ -75,7 +89,7 @@ func (s Products) Choose(p *profile.Profile, now event.Instant, w Wish) []Choice
 	popular := (weightPopular + float64(weightPopularBeside*c.all)) / unit
 	for i := range m.Items {
 		score := c.scores[i] + float64(popular*float64(m.Popular[i]))
-		if len(best) == w.Count && score <= scores[len(best)-1] || c.had[i]&inCart != 0 || c.had[i]&bought != 0 && !w.Again || out[m.Items[i].ID] {
+		if len(best) == w.Count && score <= scores[len(best)-1] || c.had[i]&inCart != 0 || c.had[i]&bought != 0 && !w.Again || s.out != nil && s.out[i] {
 			continue
 		}
 		at := len(best)

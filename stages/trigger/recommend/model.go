@@ -68,6 +68,9 @@ func Decode(data []byte) (*Model, error) {
 	return m, m.prepare()
 }
 
+// Knows tells whether a product can be recommended at all.
+func (m *Model) Knows(id string) bool { _, ok := m.places[id]; return ok }
+
 // popular knows of no likeness.
 func (m *Model) popular() *Model {
 	return &Model{Items: m.Items, Near: make([][]int32, len(m.Items)), Alike: make([][]uint16, len(m.Items)), Popular: m.Popular, places: m.places}

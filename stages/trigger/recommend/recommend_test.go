@@ -97,10 +97,7 @@ func TestChoose(t *testing.T) {
 		{"fewer than asked for", known(func(p *profile.Profile) { p.Buy("g", start) }), recommend.Wish{Count: 20}, "a b c e f", "h popular"},
 		{"none", profile.New("p"), recommend.Wish{}, "", ""},
 	} {
-		products := recommend.Products{Model: m, OutOfStock: map[string]bool{}}
-		for _, id := range strings.Fields(c.out) {
-			products.OutOfStock[id] = true
-		}
+		products := recommend.NewProducts(m, recommend.OutOfStock(nil).With(strings.Fields(c.out)...))
 		var got []string
 		for _, choice := range products.Choose(c.profile, start, c.wish) {
 			got = append(got, choice.ID+" "+choice.Why)
@@ -132,7 +129,7 @@ func TestModelIsReadBack(t *testing.T) {
 	}
 	p := profile.New("p")
 	p.Buy("a", start)
-	if diff := cmp.Diff((recommend.Products{Model: m}).Choose(p, start, recommend.Wish{Count: 3}), (recommend.Products{Model: read}).Choose(p, start, recommend.Wish{Count: 3})); diff != "" {
+	if diff := cmp.Diff(recommend.NewProducts(m, nil).Choose(p, start, recommend.Wish{Count: 3}), recommend.NewProducts(read, nil).Choose(p, start, recommend.Wish{Count: 3})); diff != "" {
 		t.Error(diff)
 	}
 	for name, change := range map[string]func(*recommend.Model){
@@ -246,7 +243,7 @@ func BenchmarkChoose(b *testing.B) {
 		}
 		build.Basket(items, start)
 	}
-	products := recommend.Products{Model: build.Build()}
+	model := build.Build()
 	p := profile.New("p")
 	for range profile.MaxBought {
 		p.Buy(fmt.Sprint(int(r.ExpFloat64()*3000)%recommend.MaxItems), start.Add(-time.Duration(r.IntN(100))*day))
@@ -254,8 +251,23 @@ func BenchmarkChoose(b *testing.B) {
 	for range profile.MaxViewed {
 		p.View(fmt.Sprint(int(r.ExpFloat64()*3000)%recommend.MaxItems), start.Add(-time.Duration(r.IntN(100))*day))
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		products.Choose(p, start, recommend.Wish{Count: 6})
+	var half, all recommend.OutOfStock
+	for i := range recommend.MaxItems {
+		all = append(all, fmt.Sprint(i))
+		if i%2 == 0 {
+			half = append(half, fmt.Sprint(i))
+		}
+	}
+	for _, c := range []struct {
+		name string
+		out  recommend.OutOfStock
+	}{{"in stock", nil}, {"half out of stock", half}, {"all out of stock", all}} {
+		products := recommend.NewProducts(model, c.out)
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				products.Choose(p, start, recommend.Wish{Count: 6})
+			}
+		})
 	}
 }

@@ -134,7 +134,7 @@ func (c Card) judge(m *Model, orders []Order, known func(*profile.Profile) *prof
 
 // hits tells whether what is recommended for the moment before an order meets one of its products that count.
 func (m *Model) hits(p *profile.Profile, o Order, again bool, counts func(id string) bool) bool {
-	for _, choice := range (Products{Model: m}).Choose(p, o.At, Wish{Count: judged, Again: again}) {
+	for _, choice := range (Products{model: m}).Choose(p, o.At, Wish{Count: judged, Again: again}) {
 		if slices.ContainsFunc(o.Products, func(i Item) bool { return i.ID == choice.ID && counts(i.ID) }) {
 			return true
 		}
