@@ -19,7 +19,7 @@ func TestUnused(t *testing.T) {
 			"send: {destination: mail, from: a@shop.example, subject: \"{{ event.properties.colour }}\", template: cart}\n")},
 		"templates/cart.html": {Data: []byte("{% if 'shown' in customer.segments %}hello{% endif %}")},
 		"templates/old.html":  {Data: []byte("bye {{ event.properties.weight }}")},
-	}, []string{"mail"})
+	}, DefaultInstallation("mail"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,6 +68,11 @@ func (ws *Workspace) feeds() (map[string][]string, error) {
 		for _, field := range r.Reads().Fields {
 			feeds[field] = append(feeds[field], reader)
 		}
+		for _, m := range r.Mentions() { // of events that are looked back at
+			if !m.Trait {
+				feeds["property:"+m.Path] = append(feeds["property:"+m.Path], reader)
+			}
+		}
 		return nil
 	}
 	for _, s := range ws.Segments {

@@ -13,7 +13,7 @@ func TestSegmentsInACircle(t *testing.T) {
 		"segments/a.yaml": {Data: []byte("id: a\nwhen: in_segment(\"b\") && consent(\"email\")\n")},
 		"segments/b.yaml": {Data: []byte("id: b\nwhen: '!in_segment(\"c\")'\n")},
 		"segments/c.yaml": {Data: []byte("id: c\nwhen: in_segment(\"a\")\n")},
-	}, nil)
+	}, DefaultInstallation())
 	if err == nil || !strings.Contains(err.Error(), "segments/a.yaml:2:") || !strings.Contains(err.Error(), "a → b → c → a ask for each other") {
 		t.Errorf("got %v", err)
 	}
@@ -29,7 +29,7 @@ func TestMap(t *testing.T) {
 			"send: {destination: mail, from: a@shop.example, subject: 'Hi {{ customer.first_name }}', template: t}\n")},
 		"templates/t.html": {Data: []byte("{% if customer.clv > 50 %}\n{{ event.properties.cart.name }}{% endif %}\n{{ customer.traits.plan }}")},
 		"templates/t.txt":  {Data: []byte("{% for s in customer.segments %}{{ s }}{% endfor %}{{ key }}")},
-	}, []string{"mail"})
+	}, DefaultInstallation("mail"))
 	if err != nil {
 		t.Fatal(err)
 	}

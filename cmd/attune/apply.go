@@ -27,7 +27,11 @@ type applyCommand struct {
 
 // Run is the command.
 func (a *applyCommand) Run(ctx context.Context, s streams) error {
-	ws, err := checkWorkspace(a.Dir, a.Config)
+	settings, err := workspaceSettings(a.Config)
+	if err != nil {
+		return err
+	}
+	ws, err := checkWorkspace(a.Dir, settings.Installation())
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"attune/config"
 	"attune/config/scenario"
 )
 
@@ -92,7 +93,7 @@ func TestMistakesInScenarios(t *testing.T) {
   - {at: 0s, expect: {segments: {new: []}}}
   - {at: 0s, expect: {profile: {u1: {ordres: 1}}}}
   - {at: 0s, expect: {profile: {u1: {'count("Liked", "1d")': 1}}}}
-`), shop(t))
+`), shop(t), config.DefaultInstallation("mail"))
 	got := problems.Error()
 	for _, want := range []string{
 		"2:21: ", "needs user and previous", "group is missing", "changes nothing", `segment "fan": when: 1:`, `6:39: `, `unknown segment "new"`,
@@ -110,7 +111,7 @@ func TestMistakesInScenarios(t *testing.T) {
 // What can't be used is told where it stands.
 func TestCallThatCannotBeUsed(t *testing.T) {
 	ws := shop(t)
-	s, problems := scenario.Parse("x.scenario.yaml", []byte("steps:\n  - {at: 0s, track: {user: ' ', event: Liked}}\n"), ws)
+	s, problems := scenario.Parse("x.scenario.yaml", []byte("steps:\n  - {at: 0s, track: {user: ' ', event: Liked}}\n"), ws, config.DefaultInstallation("mail"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -38,7 +38,7 @@ func (s *Scenario) Run(ws *config.Workspace) ([]Failure, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Path, err)
 	}
-	return s.run(newWorld(ws, chain))
+	return s.run(newWorld(ws, chain, s.in))
 }
 
 func (s *Scenario) run(w *world) ([]Failure, error) {

@@ -171,21 +171,22 @@ type Scenario struct {
 	Path string // of the file in the workspace
 	file File
 	doc  *document.Document
+	in   config.Installation
 }
 
 // MaxAt is how long a scenario may last.
 const MaxAt = 5 * 365 * 24 * time.Hour
 
-// Load reads all scenarios of a workspace folder, sorted by file, and checks them against the workspace. The error
-// is a config.Problems; the scenarios without problems are returned beside it.
-func Load(fsys fs.FS, ws *config.Workspace) ([]*Scenario, error) {
+// Load reads all scenarios of a workspace folder, sorted by file, and checks them against the workspace and the
+// installation, by whose settings they run. The error is a config.Problems; the scenarios without problems are returned beside it.
+func Load(fsys fs.FS, ws *config.Workspace, in config.Installation) ([]*Scenario, error) {
 	files, problems, err := list(fsys)
 	if err != nil {
 		return nil, err
 	}
 	var scenarios []*Scenario
 	for _, file := range files {
-		s, found := open(fsys, file, ws)
+		s, found := open(fsys, file, ws, in)
 		if problems = append(problems, found...); len(found) == 0 {
 			scenarios = append(scenarios, s)
 		}
@@ -211,17 +212,17 @@ func list(fsys fs.FS) (files []string, problems config.Problems, err error) {
 	return files, problems, nil
 }
 
-func open(fsys fs.FS, file string, ws *config.Workspace) (*Scenario, config.Problems) {
+func open(fsys fs.FS, file string, ws *config.Workspace, in config.Installation) (*Scenario, config.Problems) {
 	data, err := fs.ReadFile(fsys, file)
 	if err != nil {
 		return nil, config.Problems{{File: file, Message: err.Error()}}
 	}
-	return Parse(file, data, ws)
+	return Parse(file, data, ws, in)
 }
 
-// Parse reads one scenario and checks it against the workspace.
-func Parse(file string, data []byte, ws *config.Workspace) (*Scenario, config.Problems) {
-	s := &Scenario{Path: file}
+// Parse reads one scenario and checks it against the workspace and the installation.
+func Parse(file string, data []byte, ws *config.Workspace, in config.Installation) (*Scenario, config.Problems) {
+	s := &Scenario{Path: file, in: in}
 	doc, problems := document.Parse(file, data)
 	if doc == nil {
 		return nil, problems

@@ -59,10 +59,10 @@ type happened[T any] struct {
 	what T
 }
 
-func newWorld(ws *config.Workspace, chain *pipeline.Chain) *world {
+func newWorld(ws *config.Workspace, chain *pipeline.Chain, in config.Installation) *world {
 	start := event.At(Start())
 	return &world{
-		ws: ws, chain: chain, calls: normalize.NewOffline(normalize.DefaultSettings()), start: start, now: start,
+		ws: ws, chain: chain, calls: normalize.NewOffline(in.Normalize), start: start, now: start,
 		profiles: map[string]*customer{}, users: map[string]*customer{}, visitors: map[string]*customer{},
 	}
 }

@@ -14,6 +14,8 @@ type Rule struct {
 	root   *node
 	leaves []*Leaf
 	reads  Reads
+	// mentions are what the text names, for who checks it.
+	mentions []*Mention
 	kind   uint64 // the lowest bit of its leaves' IDs
 	zones  *zones
 }
