@@ -20,7 +20,7 @@
 //
 // apply changes the definitions in the middle of it:
 //
-//   - {at: 2h, apply: {segments: {hot-sneaker-fans: 'did("Product Viewed", "7d")'}, remove: [old-one]}}
+//   - {at: 2h, apply: {segments: {hot-sneaker-fans: 'did("Product Viewed", "7d")'}, campaigns: {cart: {wait: 2h}}, remove: [old-one]}}
 package scenario
 
 import (
@@ -256,6 +256,8 @@ func (s *Scenario) check(ws *config.Workspace) config.Problems {
 		case id == "":
 			add(path, "is missing", "")
 		case !slices.Contains(known[what], id):
+			slices.Sort(known[what])
+			known[what] = slices.Compact(known[what])
 			add(path, fmt.Sprintf("unknown %s %q", what, id), document.DidYouMean(id, known[what]))
 		}
 	}
@@ -305,9 +307,8 @@ func (s *Scenario) check(ws *config.Workspace) config.Problems {
 		if step.Apply != nil {
 			kinds++
 			ws = s.checkApply(&ps, at+".apply", ws, step.Apply)
-			for id := range step.Apply.Segments {
-				known["segment"] = append(known["segment"], id)
-			}
+			known["segment"] = slices.AppendSeq(known["segment"], maps.Keys(step.Apply.Segments)) // one that went may be expected to have nobody
+			known["campaign"] = slices.AppendSeq(known["campaign"], maps.Keys(step.Apply.Campaigns))
 		}
 		if e := step.Expect; e != nil {
 			kinds++

@@ -79,6 +79,15 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 
 // take keeps what is asked of an event.
 func (x *past) take(e *event.Event, position uint64, plan Plan) {
+	if x.events[e.Profile] == nil {
+		x.order = append(x.order, e.Profile)
+	}
+	x.events[e.Profile] = append(x.events[e.Profile], PastOf(e, position, plan))
+	x.count++
+}
+
+// PastOf is what the plan asks of an event.
+func PastOf(e *event.Event, position uint64, plan Plan) pipeline.PastEvent {
 	one := pipeline.PastEvent{Position: position, Type: e.Type, Name: e.Name, Occurred: e.Occurred}
 	name := e.CountName()
 	asked := map[string]any{}
@@ -93,11 +102,7 @@ func (x *past) take(e *event.Event, position uint64, plan Plan) {
 			one.Properties = o
 		}
 	}
-	if x.events[e.Profile] == nil {
-		x.order = append(x.order, e.Profile)
-	}
-	x.events[e.Profile] = append(x.events[e.Profile], one)
-	x.count++
+	return one
 }
 
 // appendPast appends what was collected.

@@ -16,8 +16,8 @@ type Rule struct {
 	reads  Reads
 	// mentions are what the text names, for who checks it.
 	mentions []*Mention
-	kind   uint64 // the lowest bit of its leaves' IDs
-	zones  *zones
+	kind     uint64 // the lowest bit of its leaves' IDs
+	zones    *zones
 }
 
 // Input is what a rule looks at.

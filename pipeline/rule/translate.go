@@ -17,17 +17,17 @@ import (
 
 // translator turns CEL's syntax tree into ours. It collects mistakes; a part with one gives nil.
 type translator struct {
-	text   []rune
-	info   *ast.SourceInfo
-	opts   options
-	kind   uint64
-	errs   []*Error
-	leaves map[uint64]*Leaf
-	fields map[string]bool
-	reads  Reads
+	text     []rune
+	info     *ast.SourceInfo
+	opts     options
+	kind     uint64
+	errs     []*Error
+	leaves   map[uint64]*Leaf
+	fields   map[string]bool
+	reads    Reads
 	mentions []*Mention
-	calls  map[string]string
-	tiers  []string // the workspace's; empty: not known here
+	calls    map[string]string
+	tiers    []string // the workspace's; empty: not known here
 }
 
 func newTranslator(text string, tree *ast.AST, o options) *translator {
