@@ -93,6 +93,7 @@ func (ws *Workspace) feeds() (map[string][]string, error) {
 			}
 		}
 		note("event:", c.On.Event, "on")
+		note("property:", c.Key, "key")
 		note("segment:", c.On.SegmentEntered, "on")
 		note("segment:", c.On.SegmentExited, "on")
 		if c.Unless != nil {

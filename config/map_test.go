@@ -23,7 +23,7 @@ func TestSegmentsInACircle(t *testing.T) {
 func TestMap(t *testing.T) {
 	ws, err := CheckWorkspace(fstest.MapFS{
 		"workspace.yaml":    {Data: []byte("name: map\n")},
-		"segments/fan.yaml": {Data: []byte("id: fan\nwhen: did(\"Liked\", \"1h\") && trait(\"plan\") == \"pro\" && affinity(\"category\", \"hats\") > 0.5\n")},
+		"segments/fan.yaml": {Data: []byte("id: fan\nwhen: did(\"Liked\", {\"color\":\"red\"}, \"1h\") && trait(\"plan\") == \"pro\" && affinity(\"category\", \"hats\") > 0.5\n")},
 		"segments/vip.yaml": {Data: []byte("id: vip\nwhen: in_segment(\"fan\") && customer.clv > 20\n")},
 		"campaigns/hello.yaml": {Data: []byte("id: hello\non: {segment_entered: fan}\naudience: consent(\"email\")\n" +
 			"send: {destination: mail, from: a@shop.example, subject: 'Hi {{ customer.first_name }}', template: t}\n")},
@@ -45,6 +45,7 @@ customer.segments    block t.txt:1
 event Liked          segment fan
 key                  block t.txt:1
 property cart.name   block t.html:2
+property color       segment fan
 segment fan          campaign hello (on), segment vip
 template t           campaign hello (send)
 trait plan           block t.html:3, segment fan
