@@ -176,6 +176,18 @@ func (s *Succession) Wants(e *event.Event, now event.Instant) bool {
 	return s.Segments.Wants(e, now) || s.Campaigns.Wants(e, now)
 }
 
+// Events are the names of the events that count for such rules, sorted.
+func (s *Succession) Events() []string {
+	var names []string
+	for _, of := range []*rule.Succession{s.Segments, s.Campaigns} {
+		for _, l := range of.Lacked() {
+			names = append(names, l.Event)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // Asks tells whether such a rule looks at the property of events of that name.
 func (s *Succession) Asks(name, property string) bool {
 	return s.Segments.Asks(name, property) || s.Campaigns.Asks(name, property)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/config"
 	"attune/pipeline/topology"
@@ -216,7 +217,8 @@ func TestProfiles(t *testing.T) {
 	// The beginning of the log ages out: what is recorded, or a snapshot from before.
 	snapshot := filepath.Join(t.TempDir(), "snapshot")
 	output(t, "replay", "--data", d.data, "--snapshot", snapshot)
-	d.ageOut()
+	d.keepEvents(100 * time.Millisecond)
+	d.eventually(20*time.Second, "the log to age out", d.noEvents)
 	d.eventually(20*time.Second, "what is recorded", func() bool {
 		said := explainOf(id, "--at", earlier)
 		return strings.Contains(said, "the beginning of the log has aged out") && strings.Contains(said, "loyal: in it: they entered at ")
@@ -284,27 +286,35 @@ func TestShuffledAndRepeatedEventsGiveTheSameProfile(t *testing.T) {
 	d.interrupt()
 }
 
-// ageOut lets all that is in the log go, and waits for it.
-func (d *dev) ageOut() {
+// events is the log of a running dev. Its connection is open until the test ends.
+func (d *dev) events() (jetstream.JetStream, *jetstream.StreamInfo) {
 	d.t.Helper()
 	conn, js, err := connect(config.NATS{URL: d.NATSURL})
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	defer conn.Close()
+	d.t.Cleanup(conn.Close)
 	stream, err := js.Stream(d.t.Context(), topology.Events)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	aged := stream.CachedInfo().Config
-	aged.MaxAge, aged.Duplicates = 100*time.Millisecond, 100*time.Millisecond
-	if _, err := js.UpdateStream(d.t.Context(), aged); err != nil {
+	return js, stream.CachedInfo()
+}
+
+// keepEvents changes for how long the log keeps them.
+func (d *dev) keepEvents(age time.Duration) {
+	d.t.Helper()
+	js, info := d.events()
+	info.Config.MaxAge, info.Config.Duplicates = age, min(age, info.Config.Duplicates)
+	if _, err := js.UpdateStream(d.t.Context(), info.Config); err != nil {
 		d.t.Fatal(err)
 	}
-	d.eventually(20*time.Second, "the log to age out", func() bool {
-		info, err := stream.Info(d.t.Context())
-		return err == nil && info.State.Msgs == 0
-	})
+}
+
+// noEvents tells whether all have aged out.
+func (d *dev) noEvents() bool {
+	_, info := d.events()
+	return info.State.Msgs == 0
 }
 
 // stamp is a time as clients write it.

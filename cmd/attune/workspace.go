@@ -76,7 +76,7 @@ func (c *checkCommand) noteLookBacks(s streams, ws *config.Workspace, age time.D
 			continue
 		}
 		fmt.Fprintf(s.out, "note: %s looks back at %s, and the log is kept for %s (topology.events_age): for customers who are there when it is first "+
-			"applied, what happened before that counts as if it had not\n", lack.Reader, lack.Leaf, days(age))
+			"applied, what happened before that is read from ClickHouse, as far as that has it\n", lack.Reader, lack.Leaf, days(age))
 	}
 	return nil
 }
