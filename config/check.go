@@ -16,14 +16,14 @@ import (
 )
 
 // Check finds what is wrong between a workspace's files and inside its rules and templates: unknown segments,
-// templates, fields and destinations, mistakes in rules. destinations are the names in attune.yaml. The error
-// is a [Problems]. Files that have problems of their own are left out, since what they lead to says nothing new.
-func Check(ws *Workspace, destinations []string) error {
+// templates, fields and destinations, mistakes in rules, and what they ask of fields that the installation keeps behind. The
+// error is a [Problems]. Files that have problems of their own are left out, since what they lead to says nothing new.
+func Check(ws *Workspace, in Installation) error {
 	compiler, err := ws.compiler()
 	if err != nil {
 		return err
 	}
-	c := &check{ws: ws, compiler: compiler, destinations: destinations, segments: maps.Clone(ws.sources.ids)}
+	c := &check{ws: ws, compiler: compiler, destinations: in.Destinations, fields: newFields(in.Normalize.Declared()), segments: maps.Clone(ws.sources.ids)}
 	if c.segments == nil {
 		c.segments = map[string]bool{}
 	}
@@ -40,6 +40,7 @@ type check struct {
 	ws           *Workspace
 	compiler     *rule.Compiler
 	destinations []string
+	fields       fields
 	segments     map[string]bool
 	problems     Problems
 }
@@ -74,6 +75,7 @@ func (c *check) allSegments() {
 		c.rule(doc, "when", s.When, err)
 		if err == nil {
 			ids, rules = append(ids, s.ID), append(rules, r)
+			c.mentions(doc, "when", s.When, r)
 		}
 	}
 	var cycle *rule.CycleError
@@ -109,6 +111,7 @@ func (c *check) allCampaigns() {
 		for _, e := range trigger.FieldErrors(one.Check(c.compiler, c.segments)) {
 			c.add(c.inCampaign(doc, e))
 		}
+		c.campaignFields(doc, one)
 		if name := one.Send.Template; name != "" && c.ws.Templates[name].HTML == "" && !c.ws.sources.templates[name] {
 			c.add(doc.Problem("send.template", name, fmt.Sprintf("unknown template %q", name), c.among(name, slices.Collect(maps.Keys(c.ws.Templates)), "write templates/"+name+".html")))
 		}
@@ -168,7 +171,10 @@ func (c *check) template(file, source string, at func(line, column int) (int, in
 		return
 	}
 	for _, name := range t.Names() {
-		message, hint := unknownName(name.Path)
+		message, hint := c.unknownName(name.Path)
+		if message == "" {
+			message, hint = c.fields.shown(name.Path)
+		}
 		if message == "" {
 			continue
 		}
@@ -179,9 +185,9 @@ func (c *check) template(file, source string, at func(line, column int) (int, in
 }
 
 // unknownName says what is wrong with a name that a template asks for; empty: nothing.
-func unknownName(name []string) (message, hint string) {
+func (c *check) unknownName(name []string) (message, hint string) {
 	known := map[string][]string{
-		"customer":        append(personalFields(), "clv", "alive", "orders", "revenue", "refunds", "refunded", "traits", "segments"),
+		"customer":        append(c.fields.personal(), "clv", "alive", "orders", "revenue", "refunds", "refunded", "traits", "segments"),
 		"event":           {"name", "properties", "occurred"},
 		"campaign":        nil,
 		"key":             nil,

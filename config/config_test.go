@@ -153,7 +153,7 @@ func FuzzCampaignFile(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		ws, err := config.CheckWorkspace(oneCampaign{root: root, data: data}.files(), []string{"mail"})
+		ws, err := config.CheckWorkspace(oneCampaign{root: root, data: data}.files(), config.DefaultInstallation("mail"))
 		if ws == nil {
 			t.Fatalf("no workspace: %v", err)
 		}

@@ -17,6 +17,7 @@ import (
 
 	"attune/config"
 	"attune/config/scenario"
+	"attune/stages/normalize"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -25,7 +26,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 const minimal = "name: test\n"
 
 // TestProblems checks folders and compares what is printed with the file "problems" of each archive. The archive's
-// comment names the destinations: "destinations: mail, other".
+// comment names the destinations: "destinations: mail, other"; its file attune.yaml says how calls are normalized.
 func TestProblems(t *testing.T) {
 	archives, err := filepath.Glob("testdata/workspace/*.txtar")
 	if err != nil || len(archives) == 0 {
@@ -43,10 +44,10 @@ func TestProblems(t *testing.T) {
 			}
 		}
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			destinations := []string{"mail"}
+			in := config.DefaultInstallation("mail")
 			if _, list, ok := strings.Cut(string(archive.Comment), "destinations:"); ok {
 				list, _, _ = strings.Cut(list, "\n")
-				destinations = strings.Fields(strings.ReplaceAll(list, ",", " "))
+				in.Destinations = strings.Fields(strings.ReplaceAll(list, ",", " "))
 			}
 			fsys := fstest.MapFS{config.WorkspaceFile: {Data: []byte(minimal)}}
 			var want []byte
@@ -54,13 +55,15 @@ func TestProblems(t *testing.T) {
 				switch {
 				case f.Name == "problems":
 					want = f.Data
+				case f.Name == "attune.yaml":
+					in.Normalize = normalizing(t, f.Data)
 				case string(f.Data) == "(missing)\n":
 					delete(fsys, f.Name)
 				default:
 					fsys[f.Name] = &fstest.MapFile{Data: f.Data}
 				}
 			}
-			got := problemsOf(t, fsys, destinations)
+			got := problemsOf(t, fsys, in)
 			if *update {
 				archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "problems" })
 				archive.Files = append(archive.Files, txtar.File{Name: "problems", Data: []byte(got)})
@@ -79,17 +82,31 @@ func TestProblems(t *testing.T) {
 	}
 }
 
+// normalizing are an attune.yaml's settings of normalize.
+func normalizing(t *testing.T, data []byte) normalize.Settings {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "attune.yaml")
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Normalize
+}
+
 // problemsOf loads, checks and loads the scenarios, as `attune check` does.
-func problemsOf(t *testing.T, fsys fs.FS, destinations []string) string {
+func problemsOf(t *testing.T, fsys fs.FS, in config.Installation) string {
 	t.Helper()
 	var all config.Problems
-	ws, err := config.CheckWorkspace(fsys, destinations)
+	ws, err := config.CheckWorkspace(fsys, in)
 	if err != nil && !errors.As(err, &all) {
 		t.Fatalf("not a list of problems: %v", err)
 	}
 	if ws != nil {
 		var more config.Problems
-		if _, err := scenario.Load(fsys, ws); err != nil && !errors.As(err, &more) {
+		if _, err := scenario.Load(fsys, ws, in); err != nil && !errors.As(err, &more) {
 			t.Fatalf("not a list of problems: %v", err)
 		}
 		all = append(all, more...)

@@ -68,6 +68,11 @@ func (ws *Workspace) feeds() (map[string][]string, error) {
 		for _, field := range r.Reads().Fields {
 			feeds[field] = append(feeds[field], reader)
 		}
+		for _, m := range r.Mentions() { // of events that are looked back at
+			if !m.Trait {
+				feeds["property:"+m.Path] = append(feeds["property:"+m.Path], reader)
+			}
+		}
 		return nil
 	}
 	for _, s := range ws.Segments {
@@ -88,6 +93,7 @@ func (ws *Workspace) feeds() (map[string][]string, error) {
 			}
 		}
 		note("event:", c.On.Event, "on")
+		note("property:", c.Key, "key")
 		note("segment:", c.On.SegmentEntered, "on")
 		note("segment:", c.On.SegmentExited, "on")
 		if c.Unless != nil {

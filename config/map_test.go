@@ -13,7 +13,7 @@ func TestSegmentsInACircle(t *testing.T) {
 		"segments/a.yaml": {Data: []byte("id: a\nwhen: in_segment(\"b\") && consent(\"email\")\n")},
 		"segments/b.yaml": {Data: []byte("id: b\nwhen: '!in_segment(\"c\")'\n")},
 		"segments/c.yaml": {Data: []byte("id: c\nwhen: in_segment(\"a\")\n")},
-	}, nil)
+	}, DefaultInstallation())
 	if err == nil || !strings.Contains(err.Error(), "segments/a.yaml:2:") || !strings.Contains(err.Error(), "a → b → c → a ask for each other") {
 		t.Errorf("got %v", err)
 	}
@@ -23,13 +23,13 @@ func TestSegmentsInACircle(t *testing.T) {
 func TestMap(t *testing.T) {
 	ws, err := CheckWorkspace(fstest.MapFS{
 		"workspace.yaml":    {Data: []byte("name: map\n")},
-		"segments/fan.yaml": {Data: []byte("id: fan\nwhen: did(\"Liked\", \"1h\") && trait(\"plan\") == \"pro\" && affinity(\"category\", \"hats\") > 0.5\n")},
+		"segments/fan.yaml": {Data: []byte("id: fan\nwhen: did(\"Liked\", {\"color\":\"red\"}, \"1h\") && trait(\"plan\") == \"pro\" && affinity(\"category\", \"hats\") > 0.5\n")},
 		"segments/vip.yaml": {Data: []byte("id: vip\nwhen: in_segment(\"fan\") && customer.clv > 20\n")},
 		"campaigns/hello.yaml": {Data: []byte("id: hello\non: {segment_entered: fan}\naudience: consent(\"email\")\n" +
 			"send: {destination: mail, from: a@shop.example, subject: 'Hi {{ customer.first_name }}', template: t}\n")},
 		"templates/t.html": {Data: []byte("{% if customer.clv > 50 %}\n{{ event.properties.cart.name }}{% endif %}\n{{ customer.traits.plan }}")},
 		"templates/t.txt":  {Data: []byte("{% for s in customer.segments %}{{ s }}{% endfor %}{{ key }}")},
-	}, []string{"mail"})
+	}, DefaultInstallation("mail"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,6 +45,7 @@ customer.segments    block t.txt:1
 event Liked          segment fan
 key                  block t.txt:1
 property cart.name   block t.html:2
+property color       segment fan
 segment fan          campaign hello (on), segment vip
 template t           campaign hello (send)
 trait plan           block t.html:3, segment fan

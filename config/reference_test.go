@@ -1,8 +1,10 @@
 package config_test
 
 import (
+	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,47 +15,86 @@ import (
 	"attune/pipeline/rule"
 	"attune/stages/enrich"
 	"attune/stages/segment"
+	"attune/stages/trigger"
 )
 
-// Every example of the reference page is so, and every function has its place there.
+// Every example of the reference page is so, and every function, variable and comparison is in one.
 func TestRulesReference(t *testing.T) {
 	page, err := os.ReadFile("../docs/rules.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(page)
-	for _, name := range rule.Functions() {
-		if !strings.Contains(text, name+"(") && !strings.Contains(text, "`"+name+"`") {
-			t.Errorf("the page lacks %s", name)
-		}
-	}
-	for _, name := range rule.Variables() {
-		if !strings.Contains(text, name) {
-			t.Errorf("the page lacks %s", name)
-		}
-	}
-	examples := regexp.MustCompile("(?s)```rule\n(.*?)```").FindAllStringSubmatch(text, -1)
-	if len(examples) < 15 {
-		t.Fatalf("%d examples", len(examples))
-	}
-	for _, example := range examples {
-		var when, want string
+	var rules strings.Builder
+	for _, example := range regexp.MustCompile("(?s)```rule\n(.*?)```").FindAllStringSubmatch(text, -1) {
+		var when, where, want string
 		var events []event.Event
 		for line := range strings.Lines(example[1]) {
 			line = strings.TrimSpace(line)
 			switch what, rest, _ := strings.Cut(line, " "); what {
 			case "rule":
 				when = rest
+			case "where":
+				where = rest
 			case "when":
 				want = rest
 			default:
 				events = append(events, exampleEvent(t, line))
 			}
 		}
-		if got := stretches(t, when, events); got != want {
+		rules.WriteString(when + where + "\n")
+		got := triggered(t, where, events)
+		if when != "" {
+			got = stretches(t, when, events)
+		}
+		if got != want {
 			t.Errorf("%s\nis true %s, not %s", example[1], got, want)
 		}
 	}
+	comparisons := regexp.MustCompile("The comparisons are `(.*)`").FindStringSubmatch(text)
+	if comparisons == nil {
+		t.Fatal("the page does not list the comparisons of filters")
+	}
+	need := slices.Concat(rule.Variables(), []string{".startsWith(", ".endsWith(", ".contains(", ".matches("})
+	for _, name := range rule.Functions() {
+		need = append(need, name+"(")
+	}
+	for name := range strings.FieldsSeq(comparisons[1]) {
+		need = append(need, `"`+name+`":`)
+	}
+	for _, name := range need {
+		if !strings.Contains(rules.String(), name) {
+			t.Errorf("no example has %s", name)
+		}
+	}
+}
+
+// triggered are the events that a campaign's where lets through.
+func triggered(t *testing.T, where string, events []event.Event) string {
+	t.Helper()
+	if where == "" {
+		return ""
+	}
+	ws := config.Empty()
+	ws.Campaigns = []trigger.Campaign{{
+		ID: "asked", On: trigger.On{Event: events[0].Name, Where: where}, Send: trigger.Send{Destination: "mail", From: "a@shop.example", Subject: "s", Template: "t"},
+	}}
+	c, err := ws.Chain(1, enrich.DefaultModels())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := profile.New("u1")
+	var list []string
+	for i := range events {
+		r, err := c.Apply(p, &events[i], uint64(i+1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range r.Facts.Decisions {
+			list = append(list, fmt.Sprintf("%.0fh", d.At.Sub(exampleStart()).Hours()))
+		}
+	}
+	return strings.Join(list, ", ")
 }
 
 // exampleStart is when the histories of the page begin.

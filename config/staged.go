@@ -56,6 +56,30 @@ func (ws *Workspace) judges() (segments *segment.Stage, campaigns *trigger.Stage
 	return segments, campaigns, nil
 }
 
+// InForce is the workspace's chain as a control record has brought it into force, and with it customers who have not had a
+// step since from the workspace before. before is not looked at where the record names no instant.
+func (ws *Workspace) InForce(record event.ControlRecord, before *Workspace, models enrich.Models, options ...ChainOption) (*pipeline.Chain, error) {
+	chain, err := ws.Chain(record.Version, models, options...)
+	if err != nil {
+		return nil, err
+	}
+	chain.Switch = pipeline.Switch{At: record.At, Staged: record.Staged, Fire: record.Fire}
+	if record.At == 0 {
+		return chain, nil
+	}
+	if chain.Switch.Before, err = before.Chain(record.Version-1, models, options...); err != nil {
+		return nil, err
+	}
+	if record.Staged > 0 { // under which it was prepared beside the one before
+		succession, err := ws.After(before, record.Staged)
+		if err != nil {
+			return nil, err
+		}
+		chain.Switch.Before.Staged = succession.Staged
+	}
+	return chain, nil
+}
+
 // SameRules tells whether every customer is in the same segments by both workspaces, and whether the campaigns of ws
 // ask for nothing that those of the other one don't: then nobody has to be prepared for it.
 func (ws *Workspace) SameRules(other *Workspace) bool {
@@ -150,6 +174,18 @@ func (s *Succession) Reach(now event.Instant) (since event.Instant, ok bool) {
 // Wants tells whether an event of the past counts for a rule that lacks it.
 func (s *Succession) Wants(e *event.Event, now event.Instant) bool {
 	return s.Segments.Wants(e, now) || s.Campaigns.Wants(e, now)
+}
+
+// Events are the names of the events that count for such rules, sorted.
+func (s *Succession) Events() []string {
+	var names []string
+	for _, of := range []*rule.Succession{s.Segments, s.Campaigns} {
+		for _, l := range of.Lacked() {
+			names = append(names, l.Event)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 // Asks tells whether such a rule looks at the property of events of that name.

@@ -121,7 +121,7 @@ func OpenWorkspace(dir string) (*Workspace, error) {
 }
 
 // CheckWorkspace reads a workspace folder and checks everything, all problems in one.
-func CheckWorkspace(fsys fs.FS, destinations []string) (*Workspace, error) {
+func CheckWorkspace(fsys fs.FS, in Installation) (*Workspace, error) {
 	ws, err := LoadWorkspace(fsys)
 	if ws == nil {
 		return nil, err
@@ -130,7 +130,7 @@ func CheckWorkspace(fsys fs.FS, destinations []string) (*Workspace, error) {
 	if err != nil && !errors.As(err, &all) {
 		return ws, err
 	}
-	if err := Check(ws, destinations); err != nil && !errors.As(err, &more) {
+	if err := Check(ws, in); err != nil && !errors.As(err, &more) {
 		return ws, err
 	}
 	return ws, append(all, more...).Err()

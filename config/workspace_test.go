@@ -19,11 +19,11 @@ import (
 func TestShippedWorkspacesLoadCheckAndPass(t *testing.T) {
 	for name, files := range map[string]fs.FS{"example": config.ExampleFiles(), "starter": config.StarterFiles()} {
 		t.Run(name, func(t *testing.T) {
-			ws, err := config.CheckWorkspace(files, []string{"mail"})
+			ws, err := config.CheckWorkspace(files, config.DefaultInstallation("mail"))
 			if err != nil {
 				t.Fatal(err)
 			}
-			report, err := scenario.RunAll(files, ws)
+			report, err := scenario.RunAll(files, ws, config.DefaultInstallation("mail"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -89,7 +89,7 @@ func TestEncodeIsCanonicalAndDecodes(t *testing.T) {
 	if chain.Version != 7 || chain.Definitions != hash || len(chain.Stages) != 3 || len(hash) != 64 {
 		t.Errorf("chain: version %d, definitions %q, %d stages", chain.Version, chain.Definitions, len(chain.Stages))
 	}
-	if err := config.Check(decoded, []string{"mail"}); err != nil {
+	if err := config.Check(decoded, config.DefaultInstallation("mail")); err != nil {
 		t.Errorf("the decoded workspace does not check: %v", err)
 	}
 	// Mails find their template by the hash of what was stored, however it was written.
@@ -133,7 +133,7 @@ func TestWriteStarter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.CheckWorkspace(os.DirFS(dir), c.DestinationNames()); err != nil {
+	if _, err := config.CheckWorkspace(os.DirFS(dir), c.Installation()); err != nil {
 		t.Error(err)
 	}
 	// The schema that each file names is there.

@@ -27,7 +27,11 @@ type applyCommand struct {
 
 // Run is the command.
 func (a *applyCommand) Run(ctx context.Context, s streams) error {
-	ws, err := checkWorkspace(a.Dir, a.Config)
+	settings, err := workspaceSettings(a.Config)
+	if err != nil {
+		return err
+	}
+	ws, err := checkWorkspace(a.Dir, settings.Installation())
 	if err != nil {
 		return err
 	}
@@ -65,6 +69,8 @@ type application struct {
 type lookBack struct {
 	config.Lack
 	begins time.Time // zero: the log has all of it
+	// exact is when all that counts lies in the log; zero: never, since the window doesn't move.
+	exact time.Time
 }
 
 // applyWorkspace stores the definitions and appends the control record that names them. Where customers have to be
@@ -122,11 +128,14 @@ func applyWorkspace(ctx context.Context, js jetstream.JetStream, store *control.
 	if err != nil {
 		return a, err
 	}
-	begins := beginning(log)
+	begins := beginning(log, now)
 	for _, lack := range lacks {
 		one := lookBack{Lack: lack}
 		if since, bounded := lack.Leaf.Reach(event.At(now)); !begins.IsZero() && (!bounded || since.Time().Before(begins)) {
 			one.begins = begins
+			if bounded && lack.Leaf.Moves() {
+				one.exact = begins.Add(now.Sub(since.Time()))
+			}
 		}
 		a.lacks = append(a.lacks, one)
 	}
@@ -149,12 +158,16 @@ func anyCustomer(ctx context.Context, js jetstream.JetStream) (bool, error) {
 	return false, nil
 }
 
-// beginning is when the log's oldest record was stored, if there were older ones; else zero.
-func beginning(log jetstream.Stream) time.Time {
-	if state := log.CachedInfo().State; state.FirstSeq > 1 {
+// beginning is when the log's oldest record was stored, or now where it has none, if there were older ones; else zero.
+func beginning(log jetstream.Stream, now time.Time) time.Time {
+	switch state := log.CachedInfo().State; {
+	case state.FirstSeq <= 1:
+		return time.Time{}
+	case state.Msgs == 0:
+		return now
+	default:
 		return state.FirstTime
 	}
-	return time.Time{}
 }
 
 func (a *application) print(out io.Writer, ws *config.Workspace) error {
@@ -166,8 +179,12 @@ func (a *application) print(out io.Writer, ws *config.Workspace) error {
 			if lack.begins.IsZero() {
 				fmt.Fprintf(out, "  %s looks back at %s, which is read from the log\n", lack.Reader, lack.Leaf)
 			} else {
-				fmt.Fprintf(out, "! %s looks back at %s, and the log begins at %s: what happened before counts as if it had not\n",
-					lack.Reader, lack.Leaf, lack.begins.UTC().Format(time.RFC3339))
+				exact := "what that lacks counts as if it had not happened"
+				if !lack.exact.IsZero() {
+					exact += " until " + lack.exact.UTC().Format(time.RFC3339)
+				}
+				fmt.Fprintf(out, "! %s looks back at %s, and the log begins at %s: what happened before is read from ClickHouse; %s\n",
+					lack.Reader, lack.Leaf, lack.begins.UTC().Format(time.RFC3339), exact)
 			}
 		}
 	case !a.changed:

@@ -194,7 +194,7 @@ func (a *audited) facts(t *testing.T, log []fit.Purchase, days int32, faulty boo
 func (a *audited) apply(t *testing.T, files fstest.MapFS, object modelObject) {
 	t.Helper()
 	files["workspace.yaml"] = &fstest.MapFile{Data: []byte("name: shop\nenrich: {loyalty: {tiers: " + map[bool]string{true: "[{name: gold, spent: 100}]", false: "[]"}[files["segments/alone.yaml"] != nil] + "}}\n")}
-	ws, err := config.CheckWorkspace(files, []string{"mail"})
+	ws, err := config.CheckWorkspace(files, config.DefaultInstallation("mail"))
 	if err != nil {
 		t.Fatal(err)
 	}

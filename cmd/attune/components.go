@@ -342,8 +342,8 @@ func (w *worker) wireRollout(_ context.Context, owner bus.Owner, definitions *de
 	w.guard = &guard{definitions: definitions, owner: owner, sizes: segmentSizes(c.config.ClickHouse), log: c.log}
 	w.rollout, err = rollout.New(rollout.Config{
 		JetStream: c.js, Store: definitions.store, Partitions: c.partitions, Plan: definitions.plan, Rate: c.config.Rollout.Rate,
-		BeforeSwitch: w.guard.beforeSwitch,
-		Throttle:     pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log), Owner: owner, Log: c.log,
+		Older: olderEvents(c.config.ClickHouse), BeforeSwitch: w.guard.beforeSwitch,
+		Throttle: pipeline.NewEventsThrottle(c.js, c.partitions, c.config.Topology.EventsLag, c.log), Owner: owner, Log: c.log,
 	})
 	return nil, err
 }

@@ -97,39 +97,19 @@ func (d *definitions) compile(ctx context.Context, inForce pipeline.Controls) (*
 	if err != nil {
 		return nil, err
 	}
-	beside := []config.ChainOption{config.Recommending(recommend.NewProducts(scored.products, stock)), config.Guarding(small)}
-	chain, err := workspace.Chain(record.Version, scored.models, beside...)
-	if err != nil {
-		return nil, err
-	}
-	chain.Switch = pipeline.Switch{At: record.At, Staged: record.Staged, Fire: record.Fire}
+	before := config.Empty()
 	if record.At != 0 {
-		if chain.Switch.Before, err = d.before(ctx, record, workspace, scored.models, beside); err != nil {
+		if before, err = d.inForce(ctx, event.ControlRecord{Version: record.Version - 1, Hash: record.Before}); err != nil {
 			return nil, err
 		}
+	}
+	chain, err := workspace.InForce(record, before, scored.models,
+		config.Recommending(recommend.NewProducts(scored.products, stock)), config.Guarding(small))
+	if err != nil {
+		return nil, err
 	}
 	if staged := inForce.Staged(); staged.Version > 0 {
 		succession, err := d.succession(ctx, inForce)
-		if err != nil {
-			return nil, err
-		}
-		chain.Staged = succession.Staged
-	}
-	return chain, nil
-}
-
-// before compiles what was in force before, while its successor was being prepared.
-func (d *definitions) before(ctx context.Context, record event.ControlRecord, successor *config.Workspace, models enrich.Models, beside []config.ChainOption) (*pipeline.Chain, error) {
-	workspace, err := d.inForce(ctx, event.ControlRecord{Version: record.Version - 1, Hash: record.Before})
-	if err != nil {
-		return nil, err
-	}
-	chain, err := workspace.Chain(record.Version-1, models, beside...)
-	if err != nil {
-		return nil, err
-	}
-	if record.Staged > 0 {
-		succession, err := successor.After(workspace, record.Staged)
 		if err != nil {
 			return nil, err
 		}

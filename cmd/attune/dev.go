@@ -162,7 +162,7 @@ func (d *devCommand) workspace(c *config.Config) (ws *config.Workspace, shortene
 	if d.Workspace != "" {
 		files = os.DirFS(d.Workspace)
 	}
-	if ws, err = config.CheckWorkspace(files, c.DestinationNames()); err != nil {
+	if ws, err = config.CheckWorkspace(files, c.Installation()); err != nil {
 		return nil, nil, err
 	}
 	if d.MaxWait > 0 {

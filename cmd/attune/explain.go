@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,6 +28,7 @@ type explainCommand struct {
 	Customer string    `arg:"" help:"A profile's id, or user:ID or anonymous:ID as producers know the customer."`
 	Segment  []string  `placeholder:"ID" help:"Only this segment; may be given several times (default: all)."`
 	At       time.Time `placeholder:"TIME" help:"As of this time, such as 2026-11-27T08:00:00Z (default: now). The past is found by running the customer's part of the log again; a time to come takes for granted that they do nothing until then."`
+	From     string    `placeholder:"FILE" help:"A snapshot from before --at (attune replay --snapshot), where the log does not reach back to its beginning any more."`
 	WhyNot   bool      `help:"Of the segments that they are not in, the fewest conditions that would have to be otherwise."`
 	JSON     bool      `name:"json" help:"Print one JSON object."`
 	target
@@ -42,15 +45,10 @@ func (c *explainCommand) Run(ctx context.Context, s streams) error {
 	if !c.At.IsZero() {
 		at = event.At(c.At)
 	}
-	p, inForce, ws, err := c.state(ctx, js, at)
+	x, err := c.explain(ctx, js, at)
 	if err != nil {
 		return err
 	}
-	x, err := explainSegments(ws, p, at, c.Segment, c.WhyNot)
-	if err != nil {
-		return err
-	}
-	x.Definitions = inForce[pipeline.KindDefinitions].Version
 	if c.JSON {
 		encoder := json.NewEncoder(s.out)
 		encoder.SetEscapeHTML(false)
@@ -59,50 +57,83 @@ func (c *explainCommand) Run(ctx context.Context, s streams) error {
 	return x.print(s.out)
 }
 
-// state is the customer at an instant, after what came due until then, and what was in force.
-func (c *explainCommand) state(ctx context.Context, js jetstream.JetStream, at event.Instant) (*profile.Profile, pipeline.Controls, *config.Workspace, error) {
+// explain finds the customer at an instant, after what came due until then, and asks what was in force.
+func (c *explainCommand) explain(ctx context.Context, js jetstream.JetStream, at event.Instant) (*explanation, error) {
 	partitions, err := topology.Partitions(ctx, js)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	reader, err := newProfileReader(ctx, js, partitions)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	reader.tail = 1 << 30 // who asks here waits rather than sees what was
 	id, err := reader.resolve(ctx, c.Customer)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	f, err := reader.read(ctx, id)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	definitions, err := newDefinitions(ctx, js, partitions)
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	p, inForce := f.Profile, f.Controls
 	if at < p.Now { // what it was before is not kept
-		replayer, err := replay.New(replay.Config{JetStream: js, Load: definitions.chain})
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		past, err := replayer.Customer(ctx, id, f.Partition, at)
-		if err != nil {
-			return nil, nil, nil, fmt.Errorf("explain --at %s: %w", at, err)
+		past, err := c.past(ctx, js, reader, definitions, id, at)
+		switch later := laterMerged(f.Profile, id, at); {
+		case errors.Is(err, replay.ErrAged):
+			return c.recorded(ctx, id, at, fmt.Errorf("explain --at %s: %w", at, err))
+		case errors.Is(err, replay.ErrUnknown) && len(later) > 0:
+			return nil, fmt.Errorf("explain --at %s: %w; %s", at, err, beforeMerging(later))
+		case err != nil:
+			return nil, fmt.Errorf("explain --at %s: %w", at, err)
 		}
 		p, inForce = past.Profile, past.Controls
 	} else if err := bringUpTo(ctx, definitions, p, inForce, at); err != nil {
-		return nil, nil, nil, err
+		return nil, err
 	}
 	ws := config.Empty()
 	if record := inForce[pipeline.KindDefinitions]; record.Version > 0 {
 		if ws, err = definitions.workspace(ctx, record.Hash); err != nil {
-			return nil, nil, nil, err
+			return nil, err
 		}
 	}
-	return p, inForce, ws, nil
+	x, err := explainSegments(ws, p, at, c.Segment, c.WhyNot)
+	if err != nil {
+		return nil, err
+	}
+	x.Definitions = inForce[pipeline.KindDefinitions].Version
+	x.Notes = mergeNotes(f.Profile, id, p.ID, at)
+	return x, nil
+}
+
+// mergeNotes tell of merges that the answer depends on: who was asked for is now another profile, or the answer is about
+// a time before others became part of the customer.
+func mergeNotes(now *profile.Profile, asked, answered string, at event.Instant) []string {
+	var notes []string
+	if asked != now.ID {
+		when := ""
+		if i := slices.IndexFunc(now.Merged, func(m profile.Merged) bool { return m.ID == asked }); i >= 0 {
+			when = " since " + now.Merged[i].At.String()
+		}
+		notes = append(notes, fmt.Sprintf("%s is the same customer as %s%s: they became one", asked, now.ID, when))
+	}
+	if later := laterMerged(now, answered, at); len(later) > 0 {
+		notes = append(notes, beforeMerging(later))
+	}
+	return notes
+}
+
+// beforeMerging says whom else to ask for at a time before a customer became one.
+func beforeMerging(later []profile.Merged) string {
+	names := make([]string, len(later))
+	for i, m := range later {
+		names[i] = fmt.Sprintf("%s (until %s)", m.ID, m.At)
+	}
+	return "a part of this customer was still another profile then, which can be asked for: " + strings.Join(names, ", ")
 }
 
 // bringUpTo runs what the customer owes up to an instant, as their next record would.
@@ -117,10 +148,14 @@ func bringUpTo(ctx context.Context, definitions *definitions, p *profile.Profile
 
 // explanation is what the command says.
 type explanation struct {
-	Profile     string             `json:"profile"`
-	At          event.Instant      `json:"at"`
-	Definitions uint64             `json:"definitions"` // their version
-	Segments    []explainedSegment `json:"segments"`
+	Profile     string        `json:"profile"`
+	At          event.Instant `json:"at"`
+	Definitions uint64        `json:"definitions"` // their version; 0: not known
+	// Notes are what else is to be known: of merges, and where the answer comes from.
+	Notes    []string           `json:"notes,omitempty"`
+	Segments []explainedSegment `json:"segments"`
+	// Recorded is what ClickHouse has instead, where the log doesn't reach back far enough.
+	Recorded []recordedSegment `json:"recorded,omitempty"`
 }
 
 type explainedSegment struct {
@@ -156,7 +191,18 @@ func explainSegments(ws *config.Workspace, p *profile.Profile, at event.Instant,
 
 // print shows it to people.
 func (x *explanation) print(out io.Writer) error {
-	fmt.Fprintf(out, "%s at %s, by version %d of the definitions\n", x.Profile, x.At, x.Definitions)
+	by := ""
+	if x.Definitions > 0 {
+		by = fmt.Sprintf(", by version %d of the definitions", x.Definitions)
+	}
+	fmt.Fprintf(out, "%s at %s%s\n", x.Profile, x.At, by)
+	for _, note := range x.Notes {
+		fmt.Fprintf(out, "(%s.)\n", note)
+	}
+	if x.Recorded != nil {
+		x.printRecorded(out)
+		return nil
+	}
 	if len(x.Segments) == 0 {
 		fmt.Fprintln(out, "There are no segments.")
 	}

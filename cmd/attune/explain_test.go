@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 // What the command prints of a customer of the example workspace, as text and as JSON.
 func TestExplainOutput(t *testing.T) {
-	ws, err := config.CheckWorkspace(os.DirFS("../../config/example"), []string{devDestination})
+	ws, err := config.CheckWorkspace(os.DirFS("../../config/example"), config.DefaultInstallation(devDestination))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/config"
+	"attune/pipeline/topology"
 )
 
 // ask asks for a profile with a token; empty: without one.
@@ -170,6 +174,8 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("explain %s says %s", args, said)
 		}
 	}
+	d.post("/v1/track", `{"userId":"ada","event":"Order Completed","properties":{"revenue":5}}`)
+	d.eventually(20*time.Second, "a loyal customer", func() bool { return strings.Contains(explain("--segment", "loyal"), "loyal: in it since") })
 	// A visitor on another device turns out to be Ada: she keeps the older id, and the other one leads to her.
 	d.post("/v1/track", `{"anonymousId":"phone","event":"Looked Around"}`)
 	var visitor string
@@ -190,6 +196,36 @@ func TestProfiles(t *testing.T) {
 		shown := show("user:ada")
 		return strings.Contains(shown, "Looked Around") && strings.Contains(shown, "is "+id)
 	})
+	// The visitor's id leads to Ada; of before the merge it is the visitor.
+	var merged struct{ Merged []struct{ At time.Time } }
+	if err := json.Unmarshal([]byte(show("--json", id)), &merged); err != nil || len(merged.Merged) != 1 {
+		t.Fatalf("%+v, %v", merged, err)
+	}
+	earlier := merged.Merged[0].At.Add(-time.Millisecond).Format(time.RFC3339Nano)
+	explainOf := func(args ...string) string {
+		return output(t, append([]string{"explain", "--data", d.data}, args...)...)
+	}
+	if said := explainOf(visitor, "--segment", "loyal"); !strings.Contains(said, id+" at ") || !strings.Contains(said, visitor+" is the same customer as "+id+" since ") {
+		t.Errorf("of the visitor it says %s", said)
+	}
+	if said := explainOf(visitor, "--at", earlier, "--segment", "loyal"); !strings.HasPrefix(said, visitor+" at ") || !strings.Contains(said, "is: 0") {
+		t.Errorf("of the visitor then it says %s", said)
+	}
+	if said := explainOf("user:ada", "--at", earlier, "--segment", "loyal"); !strings.HasPrefix(said, id+" at ") || !strings.Contains(said, "which can be asked for: "+visitor) {
+		t.Errorf("of Ada then it says %s", said)
+	}
+	// The beginning of the log ages out: what is recorded, or a snapshot from before.
+	snapshot := filepath.Join(t.TempDir(), "snapshot")
+	output(t, "replay", "--data", d.data, "--snapshot", snapshot)
+	d.keepEvents(100 * time.Millisecond)
+	d.eventually(20*time.Second, "the log to age out", d.noEvents)
+	d.eventually(20*time.Second, "what is recorded", func() bool {
+		said := explainOf(id, "--at", earlier)
+		return strings.Contains(said, "the beginning of the log has aged out") && strings.Contains(said, "loyal: in it: they entered at ")
+	})
+	if said := failure(t, "explain", "--data", d.data, id, "--from", snapshot, "--at", earlier); !strings.Contains(said, "give an older one") {
+		t.Errorf("from a later snapshot it says %s", said)
+	}
 	if said := failure(t, "profile", "--data", d.data, "nobody"); !strings.Contains(said, "nothing was ever committed") {
 		t.Errorf("of nobody it says %s", said)
 	}
@@ -248,6 +284,37 @@ func TestShuffledAndRepeatedEventsGiveTheSameProfile(t *testing.T) {
 		t.Errorf("shuffled and repeated (-orderly +hasty):\n%s", diff)
 	}
 	d.interrupt()
+}
+
+// events is the log of a running dev. Its connection is open until the test ends.
+func (d *dev) events() (jetstream.JetStream, *jetstream.StreamInfo) {
+	d.t.Helper()
+	conn, js, err := connect(config.NATS{URL: d.NATSURL})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	d.t.Cleanup(conn.Close)
+	stream, err := js.Stream(d.t.Context(), topology.Events)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return js, stream.CachedInfo()
+}
+
+// keepEvents changes for how long the log keeps them.
+func (d *dev) keepEvents(age time.Duration) {
+	d.t.Helper()
+	js, info := d.events()
+	info.Config.MaxAge, info.Config.Duplicates = age, min(age, info.Config.Duplicates)
+	if _, err := js.UpdateStream(d.t.Context(), info.Config); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// noEvents tells whether all have aged out.
+func (d *dev) noEvents() bool {
+	_, info := d.events()
+	return info.State.Msgs == 0
 }
 
 // stamp is a time as clients write it.

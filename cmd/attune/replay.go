@@ -55,7 +55,7 @@ func (r *replayCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	from, err := r.open(ctx, js)
+	from, err := openSnapshot(ctx, js, r.From)
 	if err != nil {
 		return err
 	}
@@ -172,20 +172,21 @@ type snapshotSource struct {
 	reader *replay.SnapshotReader
 }
 
-func (r *replayCommand) open(ctx context.Context, js jetstream.JetStream) (*snapshotSource, error) {
-	if r.From == "" {
+// openSnapshot opens a file; without a name there is none. Whoever gets it closes it.
+func openSnapshot(ctx context.Context, js jetstream.JetStream, path string) (*snapshotSource, error) {
+	if path == "" {
 		return &snapshotSource{}, nil
 	}
-	file, err := os.Open(r.From)
+	file, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("replay --from: %w", err)
+		return nil, fmt.Errorf("--from: %w", err)
 	}
 	reader, err := replay.NewSnapshotReader(ctx, js, file)
 	if err != nil {
 		_ = file.Close()
-		return nil, fmt.Errorf("replay --from %s: %w", r.From, err)
+		return nil, fmt.Errorf("--from %s: %w", path, err)
 	}
-	return &snapshotSource{path: r.From, file: file, reader: reader}, nil
+	return &snapshotSource{path: path, file: file, reader: reader}, nil
 }
 
 // state finds a partition's; they are asked for in ascending order.
@@ -196,10 +197,10 @@ func (s *snapshotSource) state(partition int) (*replay.State, error) {
 	for {
 		state, err := s.reader.Next()
 		if errors.Is(err, io.EOF) || err == nil && state.Partition > partition {
-			return nil, fmt.Errorf("replay --from %s: partition %d is not in it: it was made with another --partition", s.path, partition)
+			return nil, fmt.Errorf("--from %s: partition %d is not in it: it was made with another --partition", s.path, partition)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("replay --from %s: %w", s.path, err)
+			return nil, fmt.Errorf("--from %s: %w", s.path, err)
 		}
 		if state.Partition == partition {
 			return state, nil

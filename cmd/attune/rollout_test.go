@@ -479,6 +479,38 @@ func TestAChangeFiresOnlyWhenToldTo(t *testing.T) {
 	}
 }
 
+// A record that a crash has put into the log twice counts once, as it did when it was handled.
+func TestALookBackTakesRepeatsOnce(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.apply(before(), false)
+	defer s.customers()()
+	s.people()
+	s.track("one", "D", 200)
+	log, err := s.js.Stream(t.Context(), topology.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := topology.Subject(topology.Events, topology.Partition("one", standPartitions))
+	repeated, err := log.GetLastMsgForSubject(t.Context(), subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.js.Publish(t.Context(), subject, repeated.Data); err != nil {
+		t.Fatal(err)
+	}
+	s.track("two", "D", 201)
+	s.track("two", "D", 202)
+	s.settled()
+	s.apply(workspaceOf([]segment.Definition{{ID: "twice", When: `count("D", "30d") >= 2`}}), false)
+	s.rollOut(1, func(string) error { return nil })
+	s.settled()
+	if members := s.members(); !slices.Equal(members["twice"], []string{"two"}) {
+		t.Errorf("members: %v", members)
+	}
+	s.replayed()
+}
+
 // Whoever stages something else in the middle has that rolled out, and what is in force may be staged again.
 func TestARolloutIsSuperseded(t *testing.T) {
 	t.Parallel()

@@ -9,7 +9,6 @@ import (
 	"attune/config"
 	"attune/config/scenario"
 	"attune/pipeline/event"
-	"attune/pipeline/topology"
 )
 
 // initCommand writes a starting workspace.
@@ -29,17 +28,21 @@ func (i *initCommand) Run(s streams) error {
 // checkCommand checks a workspace.
 type checkCommand struct {
 	Dir    string `arg:"" default:"." help:"The workspace (default: this folder)."`
-	Config string `placeholder:"FILE" help:"An attune.yaml, whose destinations the campaigns may use (default: one named mail)."`
+	Config string `placeholder:"FILE" help:"An attune.yaml: which destinations campaigns may use, which fields are personal or stay behind, how long the log is kept (default: the defaults, and a destination named mail)."`
 	Map    bool   `help:"Show which event, trait or segment feeds which segment and campaign."`
 }
 
 // Run is the command.
 func (c *checkCommand) Run(s streams) error {
-	ws, err := checkWorkspace(c.Dir, c.Config)
+	settings, err := workspaceSettings(c.Config)
 	if err != nil {
 		return err
 	}
-	scenarios, err := scenario.Load(os.DirFS(c.Dir), ws)
+	ws, err := checkWorkspace(c.Dir, settings.Installation())
+	if err != nil {
+		return err
+	}
+	scenarios, err := scenario.Load(os.DirFS(c.Dir), ws, settings.Installation())
 	if err != nil {
 		return err
 	}
@@ -54,19 +57,11 @@ func (c *checkCommand) Run(s streams) error {
 	}
 	fmt.Fprintf(s.out, "%s is fine: %d segments, %d campaigns, %d templates, %d scenarios; what the rules look back at takes at most %d bytes of a profile\n",
 		c.Dir, len(ws.Segments), len(ws.Campaigns), len(ws.Templates), len(scenarios), size)
-	return c.noteLookBacks(s, ws)
+	return c.noteLookBacks(s, ws, settings.Topology.EventsAge)
 }
 
 // noteLookBacks says which rules look back further than the log is kept.
-func (c *checkCommand) noteLookBacks(s streams, ws *config.Workspace) error {
-	age := topology.DefaultConfig().EventsAge
-	if c.Config != "" {
-		configured, err := config.Load(c.Config, os.Environ())
-		if err != nil {
-			return err
-		}
-		age = configured.Topology.EventsAge
-	}
+func (c *checkCommand) noteLookBacks(s streams, ws *config.Workspace, age time.Duration) error {
 	succession, err := ws.After(config.Empty(), 1)
 	if err != nil {
 		return err
@@ -81,7 +76,7 @@ func (c *checkCommand) noteLookBacks(s streams, ws *config.Workspace) error {
 			continue
 		}
 		fmt.Fprintf(s.out, "note: %s looks back at %s, and the log is kept for %s (topology.events_age): for customers who are there when it is first "+
-			"applied, what happened before that counts as if it had not\n", lack.Reader, lack.Leaf, days(age))
+			"applied, what happened before that is read from ClickHouse, as far as that has it\n", lack.Reader, lack.Leaf, days(age))
 	}
 	return nil
 }
@@ -89,18 +84,22 @@ func (c *checkCommand) noteLookBacks(s streams, ws *config.Workspace) error {
 // testCommand runs scenarios.
 type testCommand struct {
 	Dir     string `arg:"" default:"." help:"The workspace (default: this folder)."`
-	Config  string `placeholder:"FILE" help:"An attune.yaml, whose destinations the campaigns may use (default: one named mail)."`
+	Config  string `placeholder:"FILE" help:"An attune.yaml: which destinations campaigns may use, and how calls are normalized (default: the defaults, and a destination named mail)."`
 	Verbose bool   `short:"v" help:"Name every scenario."`
 	JUnit   string `name:"junit" placeholder:"FILE" help:"Write the outcome as JUnit's XML too."`
 }
 
 // Run is the command.
 func (t *testCommand) Run(s streams) error {
-	ws, err := checkWorkspace(t.Dir, t.Config)
+	settings, err := workspaceSettings(t.Config)
 	if err != nil {
 		return err
 	}
-	report, err := scenario.RunAll(os.DirFS(t.Dir), ws)
+	ws, err := checkWorkspace(t.Dir, settings.Installation())
+	if err != nil {
+		return err
+	}
+	report, err := scenario.RunAll(os.DirFS(t.Dir), ws, settings.Installation())
 	if err != nil {
 		return err
 	}
@@ -122,21 +121,22 @@ func (t *testCommand) Run(s streams) error {
 	return nil
 }
 
-// checkWorkspace reads a folder and checks all of it, against the destinations of a configuration.
-func checkWorkspace(dir, file string) (*config.Workspace, error) {
-	destinations := []string{devDestination}
-	if file != "" {
-		c, err := config.Load(file, os.Environ())
-		if err != nil {
-			return nil, err
-		}
-		destinations = c.DestinationNames()
+// workspaceSettings are those of an attune.yaml and the environment; without a file there is a destination, as in dev.
+func workspaceSettings(file string) (config.Config, error) {
+	c, err := config.Load(file, os.Environ())
+	if file == "" && len(c.Destinations) == 0 {
+		c.Destinations = map[string]config.Destination{devDestination: {}}
 	}
+	return c, err
+}
+
+// checkWorkspace reads a folder and checks all of it, against an installation.
+func checkWorkspace(dir string, in config.Installation) (*config.Workspace, error) {
 	if _, err := config.OpenWorkspace(dir); err != nil {
 		var problems config.Problems
 		if !asProblems(err, &problems) { // what is wrong inside is told below, together with everything else
 			return nil, err
 		}
 	}
-	return config.CheckWorkspace(os.DirFS(dir), destinations)
+	return config.CheckWorkspace(os.DirFS(dir), in)
 }

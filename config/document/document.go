@@ -214,6 +214,27 @@ func (d *Document) Place(path string) (line, column int) {
 	}
 }
 
+// Part is what stands at a path as a document of its own, under another path; "" makes its keys those of the whole. What is
+// found in it has its place in the file.
+func (d *Document) Part(path, as string) *Document {
+	part := &Document{File: d.File, lines: d.lines, places: map[string]place{}}
+	for at, p := range d.places {
+		rest, within := strings.CutPrefix(at, path)
+		if !within || rest != "" && rest[0] != '.' && rest[0] != '[' {
+			continue
+		}
+		if as == "" {
+			rest = strings.TrimPrefix(rest, ".")
+		}
+		part.places[as+rest] = p
+	}
+	part.body = part.places[as].node
+	if as != "" {
+		part.places[""] = d.places[path]
+	}
+	return part
+}
+
 // Problem is a mistake in the value at the path.
 func (d *Document) Problem(path, value, message, hint string) Problem {
 	line, column := d.Place(path)

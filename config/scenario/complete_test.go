@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"attune/config"
 	"attune/config/scenario"
 )
 
@@ -37,6 +38,33 @@ steps:
   - {at: 150m, expect: {segments: {fan: [u3]}}}
   - {at: 3h, track: {user: u4, event: Liked}}
   - {at: 3h, expect: {decisions: [{user: u4, campaign: hello, outcome: suppressed, reason: consent_unknown}]}}`,
+		"a changed campaign and text count from then on, for what waits too": `
+steps:
+  - {at: 0s, identify: {user: u1, traits: {plan: pro, first_name: Ann}, consent: {email: true}}}
+  - {at: 0s, apply: {campaigns: {hello: {wait: 2h}}}}
+  - {at: 1m, track: {user: u1, event: Liked}}
+  - {at: 2m, apply: {campaigns: {bye: {on: {segment_exited: fan}, send: {destination: mail, from: a@shop.example, subject: Bye, template: new}}}, templates: {new: {html: <p>bye</p>}}}}
+  - {at: 61m, expect: {deliveries: [{user: u1, campaign: bye, at: 61m, contains: [<p>bye</p>]}]}}
+  - {at: 90m, apply: {campaigns: {hello: {send: {subject: Changed}}}, remove: [bye]}}
+  - {at: 119m, expect: {deliveries: [], decisions: []}}
+  - at: 3h
+    expect: {deliveries: [{user: u1, campaign: hello, at: 121m, subject: Changed, contains: [<p>Ann pro]}]}
+  - {at: 3h, track: {user: u1, event: Liked}}
+  - {at: 5h, apply: {templates: {t: {html: <p>other</p>}}}}
+  - {at: 6h, track: {user: u1, event: Liked}}
+  - at: 9h
+    expect:
+      deliveries:
+        - {user: u1, campaign: hello, at: 5h, contains: [<p>Ann pro]}
+        - {user: u1, campaign: hello, at: 8h, contains: [<p>other</p>]}`,
+		"a change fires when it is told to": `
+steps:
+  - {at: 0s, identify: {user: u1, traits: {plan: pro}, consent: {email: true}}}
+  - {at: 1m, apply: {segments: {fan: 'trait("plan") == "pro"'}, fire: true}}
+  - {at: 1m, expect: {segments: {fan: [u1]}, deliveries: [{user: u1, campaign: hello, at: 1m}]}}
+  - {at: 2m, apply: {segments: {fan: 'did("Liked", "1h")'}}}
+  - {at: 3m, apply: {segments: {fan: 'trait("plan") == "pro"'}}}
+  - {at: 3m, expect: {segments: {fan: [u1]}, deliveries: []}}`,
 		"what is known of a customer": `
 steps:
   - {at: 0s, page: {anonymous: a1, name: Home, context: {timezone: Europe/Rome}}}
@@ -90,27 +118,34 @@ func TestMistakesInScenarios(t *testing.T) {
   - {at: 0s, expect: {segments: {new: []}}}
   - {at: 0s, apply: {segments: {new: 'true'}}}
   - {at: 0s, expect: {segments: {new: []}}}
+  - {at: 0s, apply: {campaigns: {hello: {wiat: 2h}}}}
+  - {at: 0s, apply: {campaigns: {hello: {audience: 'ever("A") &&', wait: 500d}}}}
+  - {at: 0s, apply: {campaigns: {second: {on: {event: A}}}, templates: {t: {html: "<p>{{ custmer }}</p>"}}}}
+  - {at: 0s, apply: {remove: [fan, fun]}}
+  - {at: 0s, apply: {remove: [fan]}}
   - {at: 0s, expect: {profile: {u1: {ordres: 1}}}}
   - {at: 0s, expect: {profile: {u1: {'count("Liked", "1d")': 1}}}}
-`), shop(t))
+`), shop(t), config.DefaultInstallation("mail"))
 	got := problems.Error()
 	for _, want := range []string{
-		"2:21: ", "needs user and previous", "group is missing", "changes nothing", `segment "fan": when: 1:`, `6:39: `, `unknown segment "new"`,
+		"2:21: ", "needs user and previous", "group is missing", "changes nothing", `5:50: when: missing ')'`, `6:39: `, `unknown segment "new"`,
+		`9:42: unknown key "wiat"`, "10:65: audience: unexpected end of the rule", "10:74: wait: ", "11:42: send.destination: is missing", `11:90: unknown name "custmer"`,
+		`"fun" is no segment`, `13:21: on.segment_entered: campaigns/hello.yaml: unknown segment "fan"`,
 		"customer.ordres is unknown (did you mean orders?)", "for the rules that ask for it only",
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("it does not say %q:\n%s", want, got)
 		}
 	}
-	if n := len(problems); n != 7 {
-		t.Errorf("%d problems, want 7:\n%s", n, got)
+	if n := len(problems); n != 17 {
+		t.Errorf("%d problems, want 17:\n%s", n, got)
 	}
 }
 
 // What can't be used is told where it stands.
 func TestCallThatCannotBeUsed(t *testing.T) {
 	ws := shop(t)
-	s, problems := scenario.Parse("x.scenario.yaml", []byte("steps:\n  - {at: 0s, track: {user: ' ', event: Liked}}\n"), ws)
+	s, problems := scenario.Parse("x.scenario.yaml", []byte("steps:\n  - {at: 0s, track: {user: ' ', event: Liked}}\n"), ws, config.DefaultInstallation("mail"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}

@@ -3,7 +3,6 @@ package scenario
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,8 +27,6 @@ func question(field string) string {
 	return "customer." + field
 }
 
-var predicate = regexp.MustCompile(`^(consent|ever|has_trait|in_cart|in_segment|in_percent)\(`)
-
 // ask is the rule that holds where the field is what is wanted, and whether it is to be absent instead.
 func ask(ws *config.Workspace, field string, want any) (r *rule.Rule, missing bool, err error) {
 	asked := question(field)
@@ -38,9 +35,7 @@ func ask(ws *config.Workspace, field string, want any) (r *rule.Rule, missing bo
 	case nil:
 		tries, missing = []string{asked + `.contains("x")`, asked + " == 0", "since(" + asked + `) > "1d"`}, true
 	case bool:
-		if tries = []string{fmt.Sprintf("%s == %v", asked, v)}; predicate.MatchString(asked) {
-			tries = []string{map[bool]string{true: asked, false: "!" + asked}[v]}
-		}
+		tries = []string{map[bool]string{true: asked, false: "!(" + asked + ")"}[v], fmt.Sprintf("%s == %v", asked, v)}
 	case string:
 		tries = []string{asked + " == " + strconv.Quote(v)}
 	default:

@@ -39,11 +39,11 @@ func manyScenarios(scenarios int) fstest.MapFS {
 func BenchmarkThousandScenarios(b *testing.B) {
 	fsys := manyScenarios(1000)
 	for b.Loop() {
-		ws, err := config.CheckWorkspace(fsys, nil)
+		ws, err := config.CheckWorkspace(fsys, config.DefaultInstallation())
 		if err != nil {
 			b.Fatal(err)
 		}
-		if report, err := scenario.RunAll(fsys, ws); err != nil || len(report.Results) != 1000 || report.Failed() != 1 {
+		if report, err := scenario.RunAll(fsys, ws, config.DefaultInstallation()); err != nil || len(report.Results) != 1000 || report.Failed() != 1 {
 			b.Fatal(len(report.Results), report.Failed(), err)
 		}
 	}
@@ -53,11 +53,11 @@ func BenchmarkThousandScenarios(b *testing.B) {
 func TestManyScenarios(t *testing.T) {
 	const scenarios = 100
 	fsys := manyScenarios(scenarios)
-	ws, err := config.CheckWorkspace(fsys, nil)
+	ws, err := config.CheckWorkspace(fsys, config.DefaultInstallation())
 	if err != nil {
 		t.Fatal(err)
 	}
-	report, err := scenario.RunAll(fsys, ws)
+	report, err := scenario.RunAll(fsys, ws, config.DefaultInstallation())
 	if err != nil {
 		t.Fatal(err)
 	}

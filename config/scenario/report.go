@@ -56,9 +56,9 @@ func (r Report) Write(w io.Writer, verbose bool) error {
 	return err
 }
 
-// RunAll loads and runs all scenarios of a workspace folder, several at once. The error is a config.Problems when a
+// RunAll loads and runs all scenarios of a workspace folder, several at once, by the settings of an installation. The error is a config.Problems when a
 // scenario is malformed, or says what can't be run.
-func RunAll(fsys fs.FS, ws *config.Workspace) (Report, error) {
+func RunAll(fsys fs.FS, ws *config.Workspace, in config.Installation) (Report, error) {
 	files, problems, err := list(fsys)
 	if err != nil {
 		return Report{}, err
@@ -78,11 +78,11 @@ func RunAll(fsys fs.FS, ws *config.Workspace) (Report, error) {
 	for range min(len(files), runtime.GOMAXPROCS(0)) {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(files); i = int(next.Add(1)) - 1 {
-				s, found := open(fsys, files[i], ws)
+				s, found := open(fsys, files[i], ws, in)
 				o := outcome{problems: found}
 				if len(found) == 0 {
 					o.result.Scenario = &Scenario{Name: s.Name, Path: s.Path} // what it consists of is needed no more
-					o.result.Failures, o.err = s.run(newWorld(ws, chain))
+					o.result.Failures, o.err = s.run(newWorld(ws, chain, in))
 				}
 				outcomes[i] = o
 			}

@@ -38,7 +38,7 @@ func (s *Scenario) Run(ws *config.Workspace) ([]Failure, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Path, err)
 	}
-	return s.run(newWorld(ws, chain))
+	return s.run(newWorld(ws, chain, s.in))
 }
 
 func (s *Scenario) run(w *world) ([]Failure, error) {
@@ -62,7 +62,10 @@ func (s *Scenario) run(w *world) ([]Failure, error) {
 		case step.Group != nil:
 			err = w.call(event.Group, step.Group.Who, map[string]any{"groupId": step.Group.Group, "traits": step.Group.Traits})
 		case step.Apply != nil:
-			err = w.change(w.ws.WithSegments(step.Apply.Segments, step.Apply.Remove))
+			next, problems := s.after(path+".apply", w.ws, step.Apply)
+			if err = problems.Err(); err == nil {
+				err = w.change(next, step.Apply.Fire)
+			}
 		case step.Expect != nil:
 			failures = append(failures, s.compare(w, path+".expect", step.At, step.Expect)...)
 			w.deliveries, w.decisions = nil, nil

@@ -20,7 +20,7 @@
 //
 // apply changes the definitions in the middle of it:
 //
-//   - {at: 2h, apply: {segments: {hot-sneaker-fans: 'did("Product Viewed", "7d")'}, remove: [old-one]}}
+//   - {at: 2h, apply: {segments: {hot-sneaker-fans: 'did("Product Viewed", "7d")'}, campaigns: {cart: {wait: 2h}}, remove: [old-one]}}
 package scenario
 
 import (
@@ -171,21 +171,22 @@ type Scenario struct {
 	Path string // of the file in the workspace
 	file File
 	doc  *document.Document
+	in   config.Installation
 }
 
 // MaxAt is how long a scenario may last.
 const MaxAt = 5 * 365 * 24 * time.Hour
 
-// Load reads all scenarios of a workspace folder, sorted by file, and checks them against the workspace. The error
-// is a config.Problems; the scenarios without problems are returned beside it.
-func Load(fsys fs.FS, ws *config.Workspace) ([]*Scenario, error) {
+// Load reads all scenarios of a workspace folder, sorted by file, and checks them against the workspace and the
+// installation, by whose settings they run. The error is a config.Problems; the scenarios without problems are returned beside it.
+func Load(fsys fs.FS, ws *config.Workspace, in config.Installation) ([]*Scenario, error) {
 	files, problems, err := list(fsys)
 	if err != nil {
 		return nil, err
 	}
 	var scenarios []*Scenario
 	for _, file := range files {
-		s, found := open(fsys, file, ws)
+		s, found := open(fsys, file, ws, in)
 		if problems = append(problems, found...); len(found) == 0 {
 			scenarios = append(scenarios, s)
 		}
@@ -211,17 +212,17 @@ func list(fsys fs.FS) (files []string, problems config.Problems, err error) {
 	return files, problems, nil
 }
 
-func open(fsys fs.FS, file string, ws *config.Workspace) (*Scenario, config.Problems) {
+func open(fsys fs.FS, file string, ws *config.Workspace, in config.Installation) (*Scenario, config.Problems) {
 	data, err := fs.ReadFile(fsys, file)
 	if err != nil {
 		return nil, config.Problems{{File: file, Message: err.Error()}}
 	}
-	return Parse(file, data, ws)
+	return Parse(file, data, ws, in)
 }
 
-// Parse reads one scenario and checks it against the workspace.
-func Parse(file string, data []byte, ws *config.Workspace) (*Scenario, config.Problems) {
-	s := &Scenario{Path: file}
+// Parse reads one scenario and checks it against the workspace and the installation.
+func Parse(file string, data []byte, ws *config.Workspace, in config.Installation) (*Scenario, config.Problems) {
+	s := &Scenario{Path: file, in: in}
 	doc, problems := document.Parse(file, data)
 	if doc == nil {
 		return nil, problems
@@ -255,6 +256,8 @@ func (s *Scenario) check(ws *config.Workspace) config.Problems {
 		case id == "":
 			add(path, "is missing", "")
 		case !slices.Contains(known[what], id):
+			slices.Sort(known[what])
+			known[what] = slices.Compact(known[what])
 			add(path, fmt.Sprintf("unknown %s %q", what, id), document.DidYouMean(id, known[what]))
 		}
 	}
@@ -304,9 +307,8 @@ func (s *Scenario) check(ws *config.Workspace) config.Problems {
 		if step.Apply != nil {
 			kinds++
 			ws = s.checkApply(&ps, at+".apply", ws, step.Apply)
-			for id := range step.Apply.Segments {
-				known["segment"] = append(known["segment"], id)
-			}
+			known["segment"] = slices.AppendSeq(known["segment"], maps.Keys(step.Apply.Segments)) // one that went may be expected to have nobody
+			known["campaign"] = slices.AppendSeq(known["campaign"], maps.Keys(step.Apply.Campaigns))
 		}
 		if e := step.Expect; e != nil {
 			kinds++

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,8 +21,8 @@ func shop(t *testing.T) *config.Workspace {
 		"segments/pro.yaml": {Data: []byte("id: pro\nwhen: trait(\"plan\") == \"pro\"\n")},
 		"campaigns/hello.yaml": {Data: []byte("id: hello\non: {segment_entered: fan}\n" +
 			"send: {destination: mail, from: a@shop.example, subject: 'Hi {{ customer.first_name }} {{ customer.email }}', template: t}\n")},
-		"templates/t.html": {Data: []byte("<p>{{ customer.first_name }} {{ customer.traits.plan }} {{ customer.traits.first_name | truncate(5) }}</p>")},
-	}, []string{"mail"})
+		"templates/t.html": {Data: []byte("<p>{{ customer.first_name }} {{ customer.traits.plan }} {{ customer.last_name | truncate(5) }}</p>")},
+	}, config.DefaultInstallation("mail"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,7 +32,7 @@ func shop(t *testing.T) *config.Workspace {
 func run(t *testing.T, text string) string {
 	t.Helper()
 	ws := shop(t)
-	s, problems := scenario.Parse("tests/x.scenario.yaml", []byte(text), ws)
+	s, problems := scenario.Parse("tests/x.scenario.yaml", []byte(text), ws, config.DefaultInstallation("mail"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -157,7 +158,7 @@ func TestRunAllReports(t *testing.T) {
 	report, err := scenario.RunAll(fstest.MapFS{
 		"tests/a.scenario.yaml": {Data: []byte("name: good\nsteps: [{at: 0s, expect: {segments: {fan: []}}}]\n")},
 		"tests/b.scenario.yaml": {Data: []byte("steps: [{at: 0s, expect: {segments: {fan: [u1]}}}]\n")},
-	}, ws)
+	}, ws, config.DefaultInstallation("mail"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +187,7 @@ func TestTheSameScenarioRunsTheSame(t *testing.T) {
 		text += "  - {at: 0s, track: {user: " + u + ", event: Liked}}\n"
 	}
 	text += "  - {at: 2h, expect: {decisions: []}}\n"
-	s, problems := scenario.Parse("x", []byte(text), ws)
+	s, problems := scenario.Parse("x", []byte(text), ws, config.DefaultInstallation("mail"))
 	if len(problems) > 0 {
 		t.Fatal(problems)
 	}
@@ -197,6 +198,35 @@ func TestTheSameScenarioRunsTheSame(t *testing.T) {
 	for range 10 {
 		if again, _ := s.Run(ws); !cmp.Equal(first, again) {
 			t.Fatalf("differs:\n%s", cmp.Diff(first, again))
+		}
+	}
+}
+
+// Calls are normalized by the settings of the installation.
+func TestSettingsOfTheInstallation(t *testing.T) {
+	const text = `steps:
+  - {at: 0s, identify: {user: u1, traits: {plan: pro, city: Rome, card: "7", phone: 030 901820}}}
+  - {at: 3d, track: {user: u1, event: Liked, occurred: 2d23h30m}}
+  - at: 3d
+    expect:
+      profile: {u1: {trait.plan: pro, trait.city: null, 'has_trait("card")': true, 'trait("card").startsWith("hash:")': true}}
+      decisions: []
+`
+	strict := config.DefaultInstallation("mail")
+	strict.Normalize.Strict, strict.Normalize.OpenFields, strict.Normalize.PersonalFields = true, []string{"plan"}, []string{"card"}
+	strict.Normalize.MaxLate = 10 * time.Minute
+	for _, c := range []struct {
+		in   config.Installation
+		want int
+	}{{strict, 0}, {config.DefaultInstallation("mail"), 2}} {
+		ws := shop(t)
+		s, problems := scenario.Parse("tests/x.scenario.yaml", []byte(text), ws, c.in)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		failures, err := s.Run(ws)
+		if err != nil || len(failures) != c.want {
+			t.Errorf("%d failures, %v: %v", len(failures), err, failures)
 		}
 	}
 }

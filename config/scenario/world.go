@@ -29,18 +29,21 @@ func Start() time.Time { return time.Date(2026, time.January, 5, 9, 0, 0, 0, tim
 
 // world is the production pipeline in memory: what normalizes calls, customers, a log position, a clock.
 type world struct {
-	ws        *config.Workspace
-	chain     *pipeline.Chain
-	calls     *normalize.Offline
-	start     event.Instant
-	now       event.Instant
-	position  uint64
-	customers []*customer // in the order of their first call
-	profiles  map[string]*customer
-	users     map[string]*customer // by user id, as last called
-	visitors  map[string]*customer // by anonymous id
-	alarms    alarms
-	wakes     int
+	ws     *config.Workspace
+	chain  *pipeline.Chain
+	record event.ControlRecord // that brought it into force
+	// workspaces are those that were in force, by the hash by which a mail knows the one that it was decided by.
+	workspaces map[string]*config.Workspace
+	calls      *normalize.Offline
+	start      event.Instant
+	now        event.Instant
+	position   uint64
+	customers  []*customer // in the order of their first call
+	profiles   map[string]*customer
+	users      map[string]*customer // by user id, as last called
+	visitors   map[string]*customer // by anonymous id
+	alarms     alarms
+	wakes      int
 
 	deliveries []happened[pipeline.Delivery]
 	decisions  []happened[pipeline.Decision]
@@ -51,7 +54,13 @@ type customer struct {
 	order   int    // among the customers
 	profile *profile.Profile
 	wake    event.Instant // the armed wake-up; zero: none
-	history []event.Event
+	history []happening
+}
+
+// happening is a record of the log.
+type happening struct {
+	position uint64
+	event    event.Event
 }
 
 type happened[T any] struct {
@@ -59,10 +68,10 @@ type happened[T any] struct {
 	what T
 }
 
-func newWorld(ws *config.Workspace, chain *pipeline.Chain) *world {
+func newWorld(ws *config.Workspace, chain *pipeline.Chain, in config.Installation) *world {
 	start := event.At(Start())
 	return &world{
-		ws: ws, chain: chain, calls: normalize.NewOffline(normalize.DefaultSettings()), start: start, now: start,
+		ws: ws, chain: chain, record: event.ControlRecord{Version: chain.Version}, workspaces: map[string]*config.Workspace{chain.Definitions: ws}, calls: normalize.NewOffline(in.Normalize), start: start, now: start,
 		profiles: map[string]*customer{}, users: map[string]*customer{}, visitors: map[string]*customer{},
 	}
 }
@@ -121,7 +130,7 @@ func (w *world) call(kind event.Type, who Who, fields map[string]any) error {
 	if who.Anonymous != "" {
 		w.visitors[who.Anonymous] = c
 	}
-	c.history = append(c.history, *e)
+	c.history = append(c.history, happening{w.position + 1, *e})
 	return w.apply(c, e)
 }
 
@@ -257,7 +266,7 @@ func (w *world) render(h happened[pipeline.Delivery]) (mail, error) {
 	if m.subject, err = subject.RenderText(data); err != nil {
 		return m, err
 	}
-	texts := w.ws.Templates[h.what.Template]
+	texts := w.workspaces[h.what.Definitions].Templates[h.what.Template]
 	for _, part := range []struct{ file, source string }{{h.what.Template + ".html", texts.HTML}, {h.what.Template + ".txt", texts.Text}} {
 		parsed, err := template.Parse(part.file, part.source)
 		if err != nil {

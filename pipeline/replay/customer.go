@@ -21,18 +21,21 @@ type Past struct {
 }
 
 // Customer is a customer as of an instant: by all of their records that were accepted up to then and are committed, and
-// what came due. It reads the whole log of their partition. The error wraps ErrAged when the log does not reach back to
-// its beginning, and ErrUnknown when the customer's first record was accepted later.
-func (r *Replayer) Customer(ctx context.Context, id string, partition int, at event.Instant) (*Past, error) {
-	past, err := r.customer(ctx, id, partition, at)
+// what came due. It reads the log of their partition from a state of it on, which must not be used any more, or, where
+// that is nil, the whole. The error wraps ErrAged when the log does not reach back far enough, and ErrUnknown when the
+// customer's first record was accepted later.
+func (r *Replayer) Customer(ctx context.Context, id string, partition int, at event.Instant, from *State) (*Past, error) {
+	past, err := r.customer(ctx, id, partition, at, from)
 	if err != nil {
 		return nil, fmt.Errorf("replay customer %s in partition %d: %w", id, partition, err)
 	}
 	return past, nil
 }
 
-func (r *Replayer) customer(ctx context.Context, id string, partition int, at event.Instant) (*Past, error) {
-	from := newState(partition)
+func (r *Replayer) customer(ctx context.Context, id string, partition int, at event.Instant, from *State) (*Past, error) {
+	if from == nil {
+		from = newState(partition)
+	}
 	end, err := r.newest(ctx, partition)
 	if err != nil {
 		return nil, err
@@ -44,7 +47,14 @@ func (r *Replayer) customer(ctx context.Context, id string, partition int, at ev
 	if err != nil {
 		return nil, err
 	}
-	log := newLogReader(r.config.JetStream, partition, 0, end.position)
+	p, err := m.profile(id)
+	if err != nil {
+		return nil, err
+	}
+	if p.Now > at {
+		return nil, fmt.Errorf("the snapshot has the customer as of %s, after %s: give an older one", p.Now, at)
+	}
+	log := newLogReader(r.config.JetStream, partition, max(from.Position, from.Read), end.position)
 	defer log.close()
 	t := travel{machine: m, id: id, at: at}
 	for !t.arrived {

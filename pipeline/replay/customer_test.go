@@ -2,6 +2,7 @@ package replay_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"attune/pipeline"
@@ -57,7 +58,7 @@ func TestCustomerAsOf(t *testing.T) {
 		{1 * minute, 1, 0, 0}, {2 * minute, 2, 1, 0}, {3*minute - 1, 2, 1, 0}, {3 * minute, 3, 1, 1}, {4 * minute, 4, 2, 1},
 		{63*minute - 1, 4, 2, 1}, {63 * minute, 4, 2, 0}, {70 * minute, 5, 2, 0}, {last.Accepted + minute, 5, 2, 0},
 	} {
-		past, err := replayer.Customer(t.Context(), "ada", 0, k.at)
+		past, err := replayer.Customer(t.Context(), "ada", 0, k.at, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -66,8 +67,16 @@ func TestCustomerAsOf(t *testing.T) {
 			t.Errorf("at minute %v: %d views, %d waits, version %d, clock %s; want %+v", float64(k.at)/60_000, p.Count("view"), len(p.Waits), version, p.Now, k)
 		}
 	}
+	// From a snapshot, which must be of before.
+	_, end := r.replay(nil)
+	if past, err := replayer.Customer(t.Context(), "ada", 0, 80*minute, end); err != nil || past.Profile.Count("view") != 5 || past.Profile.Now != 80*minute {
+		t.Errorf("from a snapshot: %+v, %v", past, err)
+	}
+	if past, err := replayer.Customer(t.Context(), "ada", 0, 69*minute, end); err == nil || !strings.Contains(err.Error(), "give an older one") {
+		t.Errorf("from a later snapshot: %+v, %v", past, err)
+	}
 	for id, at := range map[string]event.Instant{"ada": minute - 1, "eve": 70 * minute} {
-		if past, err := replayer.Customer(t.Context(), id, 0, at); !errors.Is(err, replay.ErrUnknown) {
+		if past, err := replayer.Customer(t.Context(), id, 0, at, nil); !errors.Is(err, replay.ErrUnknown) {
 			t.Errorf("%s: %+v, %v", id, past, err)
 		}
 	}

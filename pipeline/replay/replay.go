@@ -134,7 +134,7 @@ func (r *Replayer) reaches(ctx context.Context, from *State, end uint64) (read u
 	}
 	if from.Position == 0 {
 		return 0, fmt.Errorf("%w: it now begins at position %d, and is kept for %s (events_age): "+
-			"replay it from a snapshot that was made before then (attune replay --from FILE), and make one regularly from now on (--snapshot FILE)",
+			"give a snapshot that was made before then (--from FILE), and make one regularly from now on (attune replay --snapshot FILE)",
 			ErrAged, info.State.FirstSeq, age)
 	}
 	return 0, fmt.Errorf("%w: it now begins at position %d, and the snapshot ends at %d: give a newer one, and make one more often than every %s (events_age)",

@@ -47,6 +47,30 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 		}
 	}
 	end := d.progress.ReadTo
+	if err := d.begin(ctx, Reading, end); err != nil {
+		return err
+	}
+	if d.progress.Read >= end {
+		return nil
+	}
+	merged, err := d.merged(ctx)
+	if err != nil {
+		return err
+	}
+	found := past{events: map[string][]pipeline.PastEvent{}}
+	visit := func(e *event.Event, position uint64) error { // of nil nothing counts
+		found.read, d.progress.Done = position, position
+		if e != nil && plan.Wants(e, now) {
+			found.take(merged.current(e.Profile), e, position, plan)
+		}
+		if found.count < pastEvents {
+			return nil
+		}
+		return d.appendPast(ctx, &found)
+	}
+	if err := d.readOlder(ctx, plan, since, visit); err != nil {
+		return err
+	}
 	from := jetstream.ConsumerConfig{FilterSubject: topology.Events + ".*"}
 	switch began := since.Time(); {
 	case d.progress.Read > 0:
@@ -54,22 +78,13 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 	case since > 0:
 		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &began
 	}
-	if err := d.begin(ctx, Reading, end); err != nil {
-		return err
-	}
-	if d.progress.Read >= end {
-		return nil
-	}
-	found := past{events: map[string][]pipeline.PastEvent{}}
+	applied := appliedRecords{merged: merged, highest: map[[2]string]uint64{}, gone: map[string]bool{}}
 	err = d.read(ctx, topology.Events, from, end, func(one bus.Delivery) error {
-		found.read, d.progress.Done = one.Sequence, one.Sequence
-		if e, err := event.Decode(one.Data); err == nil && e.Profile != "" && plan.Wants(&e, now) {
-			found.take(&e, one.Sequence, plan)
+		e, err := event.Decode(one.Data)
+		if err != nil || !applied.has(one.Subject, &e) {
+			return visit(nil, one.Sequence)
 		}
-		if found.count < pastEvents {
-			return nil
-		}
-		return d.appendPast(ctx, &found)
+		return visit(&e, one.Sequence)
 	})
 	if err != nil {
 		return err
@@ -77,8 +92,34 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 	return d.appendPast(ctx, &found)
 }
 
-// take keeps what is asked of an event.
-func (x *past) take(e *event.Event, position uint64, plan Plan) {
+// readOlder visits what the log has lost to age.
+func (d *drive) readOlder(ctx context.Context, plan Plan, since event.Instant, visit func(*event.Event, uint64) error) error {
+	log, err := d.r.config.JetStream.Stream(ctx, topology.Events)
+	if err != nil {
+		return fmt.Errorf("look up %s: %w", topology.Events, err)
+	}
+	state := log.CachedInfo().State
+	if d.r.config.Older == nil || d.progress.Read+1 >= state.FirstSeq || state.Msgs > 0 && !since.Time().Before(state.FirstTime) {
+		return nil
+	}
+	asked := Older{Names: plan.Events(), Since: since, After: d.progress.Read, Before: state.FirstSeq}
+	if err := d.r.config.Older(ctx, asked, visit); err != nil {
+		return fmt.Errorf("read what the log does not have any more: %w", err)
+	}
+	return nil
+}
+
+// take keeps what is asked of an event of a customer.
+func (x *past) take(id string, e *event.Event, position uint64, plan Plan) {
+	if x.events[id] == nil {
+		x.order = append(x.order, id)
+	}
+	x.events[id] = append(x.events[id], PastOf(e, position, plan))
+	x.count++
+}
+
+// PastOf is what the plan asks of an event.
+func PastOf(e *event.Event, position uint64, plan Plan) pipeline.PastEvent {
 	one := pipeline.PastEvent{Position: position, Type: e.Type, Name: e.Name, Occurred: e.Occurred}
 	name := e.CountName()
 	asked := map[string]any{}
@@ -93,11 +134,7 @@ func (x *past) take(e *event.Event, position uint64, plan Plan) {
 			one.Properties = o
 		}
 	}
-	if x.events[e.Profile] == nil {
-		x.order = append(x.order, e.Profile)
-	}
-	x.events[e.Profile] = append(x.events[e.Profile], one)
-	x.count++
+	return one
 }
 
 // appendPast appends what was collected.

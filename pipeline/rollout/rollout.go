@@ -28,6 +28,15 @@ type Plan interface {
 	Wants(e *event.Event, now event.Instant) bool
 	// Asks tells whether the property of events of that name is looked at.
 	Asks(name, property string) bool
+	// Events are the names of the events that count, as event.CountName has them.
+	Events() []string
+}
+
+// Older asks for events from before the log's beginning.
+type Older struct {
+	Names         []string      // as event.CountName has them
+	Since         event.Instant // when they occurred at the earliest; zero: any
+	After, Before uint64        // positions in the log, both excluded
 }
 
 // Config is what a rollout needs.
@@ -37,6 +46,8 @@ type Config struct {
 	Partitions int
 	// Plan reads what is staged.
 	Plan func(ctx context.Context, inForce pipeline.Controls) (Plan, error)
+	// Older visits the events that are kept elsewhere, in the order of their positions; nil: none are.
+	Older func(ctx context.Context, asked Older, visit func(e *event.Event, position uint64) error) error
 	// BeforeSwitch, if it is not nil, runs before definitions come into force.
 	BeforeSwitch func(ctx context.Context, staged event.ControlRecord) error
 	// Rate is how many records are appended a second, at most. Default [DefaultRate].

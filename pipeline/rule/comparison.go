@@ -62,6 +62,7 @@ func (t *translator) comparison(e ast.Expr, rel relation, args []ast.Expr) *node
 // value compares a trait, a property or what an event carried with a constant.
 func (t *translator) value(e ast.Expr, left *operand, rel relation, c *constant) *node {
 	a := left.atom
+	left.mention.comparedWith(*c)
 	if rel == equal || rel == unequal {
 		if a.kind == triggerNamed && c.kind != aString {
 			t.fail(e, left.example, "%s is a string and can't be compared with %s", left.what, c)
@@ -185,6 +186,7 @@ func (t *translator) membership(e ast.Expr, args []ast.Expr) *node {
 				return nil
 			} else if list.kind == aValue && list.atom.kind != triggerNamed && list.atom.kind != worded {
 				a := list.atom
+				list.mention.comparedWith(*c)
 				a.test = test{op: hasElement, want: []constant{*c}}
 				return ask(&a)
 			}
@@ -201,6 +203,7 @@ func (t *translator) membership(e ast.Expr, args []ast.Expr) *node {
 	switch left.kind {
 	case aValue:
 		a := left.atom
+		left.mention.comparedWith(want...)
 		if a.kind == worded && !t.known(e, &a.words, want) {
 			return nil
 		}
@@ -245,6 +248,7 @@ func (t *translator) textTest(e ast.Expr, call ast.CallExpr) *node {
 	if a.test, ok = t.stringTest(call.Args()[0], op, t.constant(call.Args()[0])); !ok {
 		return nil
 	}
+	left.mention.comparedWith(a.test.want...)
 	return ask(&a)
 }
 

@@ -30,7 +30,9 @@ func (t *translator) lookBack(e ast.Expr, call ast.CallExpr, kind leafKind) *Lea
 			return nil
 		}
 		var propertyOK bool
-		property, propertyOK = t.literal(rest[0], name, "a property's name")
+		if property, propertyOK = t.literal(rest[0], name, "a property's name"); propertyOK {
+			t.mention(rest[0], false, property).Value = kind != values
+		}
 		ok, rest = ok && propertyOK, rest[1:]
 	}
 	filter, w, restOK := t.filterAndWindow(e, name, rest)
@@ -201,6 +203,7 @@ func (t *translator) filter(e ast.Expr, function string) ([]condition, bool) {
 			ok = false
 			continue
 		}
+		t.mention(pair.Key(), false, path).Value = slices.ContainsFunc(conditions, func(c condition) bool { return c.test.needsValue() })
 		filter = append(filter, conditions...)
 	}
 	if ok && len(filter) == 0 {

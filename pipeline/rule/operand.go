@@ -20,6 +20,7 @@ type operand struct {
 	moment   moment
 	date     event.Instant
 	extreme  *extreme
+	mention  *Mention // of a value: where it is named
 
 	what    string // for messages
 	example string
@@ -73,7 +74,9 @@ func (t *translator) operand(e ast.Expr) *operand {
 		t.fail(e, `for one of several write: trait("plan") in ["pro", "team"]`, "a list or map can't be compared")
 		return nil
 	}
-	t.boolean(e, 1) // says what is wrong with it
+	if t.boolean(e, 1) != nil { // else it has said what is wrong with it
+		t.fail(e, "write it alone, or with ! for not", "this is true or false already and can't be compared")
+	}
 	return nil
 }
 
@@ -127,14 +130,14 @@ func (t *translator) callOperand(e ast.Expr, call ast.CallExpr) *operand {
 		var path string
 		if path, ok = t.word1(e, call, "a trait's name"); ok {
 			t.readTrait(path)
-			op.kind, op.atom = aValue, atom{kind: traitPasses, name: path}
+			op.kind, op.atom, op.mention = aValue, atom{kind: traitPasses, name: path}, t.mention(e, true, path)
 			op.moment = moment{kind: traitMoment, name: path}
 		}
 	case "property":
 		var path string
 		if path, ok = t.word1(e, call, "a property's name"); ok {
 			ok = t.needEvent(e, "property:"+path)
-			op.kind, op.atom = aValue, atom{kind: triggerHas, name: path}
+			op.kind, op.atom, op.mention = aValue, atom{kind: triggerHas, name: path}, t.mention(e, false, path)
 		}
 	default:
 		if t.calls[name] != "" {
@@ -185,7 +188,9 @@ func (t *translator) extreme(e ast.Expr, call ast.CallExpr) *extreme {
 	x := &extreme{highest: name == "max"}
 	var ok, propertyOK, restOK bool
 	x.event, ok = t.literal(args[0], name, "an event's name")
-	x.property, propertyOK = t.literal(args[1], name, "a property's name")
+	if x.property, propertyOK = t.literal(args[1], name, "a property's name"); propertyOK {
+		t.mention(args[1], false, x.property)
+	}
 	x.filter, x.window, restOK = t.filterAndWindow(e, name, args[2:])
 	if !ok || !propertyOK || !restOK {
 		return nil
@@ -207,16 +212,18 @@ func (t *translator) firstOrLast(e ast.Expr, call ast.CallExpr, op *operand) boo
 	if name == "first" {
 		kind = earliest
 	}
+	mentioned := len(t.mentions)
 	l := t.lookBack(e, call, kind)
 	if l == nil {
 		return false
 	}
+	of := t.mentions[mentioned] // the property, before what a filter names
 	if name == "first" && l.window.horizon() != never {
 		t.fail(e, "leave the window out, or give two dates", "the first in a window that moves can't be kept: every event in it may become the first")
 		return false
 	}
 	l.keep = 1
-	op.kind, op.leaf, op.atom = aValue, l, atom{kind: lastly, leaf: l}
+	op.kind, op.leaf, op.atom, op.mention = aValue, l, atom{kind: lastly, leaf: l}, of
 	return true
 }
 
@@ -341,7 +348,7 @@ func (t *translator) variable(e ast.Expr) *operand {
 		if !t.needEvent(e, "property:"+name) {
 			return nil
 		}
-		return &operand{kind: aValue, atom: atom{kind: triggerHas, name: name}, what: path, example: path + ` == "value"`}
+		return &operand{kind: aValue, atom: atom{kind: triggerHas, name: name}, mention: t.mention(e, false, name), what: path, example: path + ` == "value"`}
 	}
 	hint := nearest(root, []string{"customer", "event"}, "")
 	if hint == "" {

@@ -14,8 +14,10 @@ type Rule struct {
 	root   *node
 	leaves []*Leaf
 	reads  Reads
-	kind   uint64 // the lowest bit of its leaves' IDs
-	zones  *zones
+	// mentions are what the text names, for who checks it.
+	mentions []*Mention
+	kind     uint64 // the lowest bit of its leaves' IDs
+	zones    *zones
 }
 
 // Input is what a rule looks at.

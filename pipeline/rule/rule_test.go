@@ -309,7 +309,7 @@ func FuzzCompile(f *testing.F) {
 		`count("A", {"x": 1}, "1h") >= 2 && !did("B", "7d")`, `trait("a") in ["x"]`, `event.properties.a.b > -1.5`, `customer.clv`,
 		`((((`, `!!!!a`, `[[[[]]]]`, `{"a":{"b":1}}`, `a.b.c(d)[e]{f:1}`, `"\u00ff" == b'\xff'`, `a ? b : c ? d : e`, "\"\"\"\n\"\"\"", `1 in 2 in 3`,
 		`in_segment("s")`, `.a.b`, `-1--1`, `0x7fffffffffffffff`, `1e308*10`, "//", `count("A","1h")==9223372036854775807`,
-		`sum("A", "x", {"y": {">=": 1}}, "today") > 5 && avg("A", "x") != 2.5`, `last("A", "x").matches("a+") || first("A", "x") in [1, "b"]`,
+		`sum("A", "x", {"y": {">=": 1}}, "today") > 5 && avg("A", "x") != 2.5`, `trait("a").contains("b") == true`, `last("A", "x").matches("a+") || first("A", "x") in [1, "b"]`,
 		`sequence(["A", ["B", {"x": ["y"]}]], "1h", "1d") && !not_followed("A", "B", "1m", "2w")`, `since(trait("a.b")) > "1d" && until(last("A")) < "400d"`,
 		`distinct("A", "x", "this month") == 99 || min("A", "x", "2026-01-01/") < -1e3 || in_percent("s", 0.01)`, `date("0001-01-01") < first("A", {"x": true})`,
 		`affinity("category", "x") >= 0.3 && favourite("brand") != "y" && customer.style_confidence >= 0.5 && in_cart("p")`,

@@ -113,6 +113,9 @@ func (l *Leaf) Reach(now event.Instant) (since event.Instant, ok bool) {
 	return now - h, true
 }
 
+// Moves tells whether the time that counts passes on with the clock: neither fixed dates nor all time.
+func (l *Leaf) Moves() bool { return l.window.horizon() != never }
+
 // String is the leaf as it is asked for, for people.
 func (l *Leaf) String() string {
 	var b strings.Builder

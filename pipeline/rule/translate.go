@@ -17,16 +17,17 @@ import (
 
 // translator turns CEL's syntax tree into ours. It collects mistakes; a part with one gives nil.
 type translator struct {
-	text   []rune
-	info   *ast.SourceInfo
-	opts   options
-	kind   uint64
-	errs   []*Error
-	leaves map[uint64]*Leaf
-	fields map[string]bool
-	reads  Reads
-	calls  map[string]string
-	tiers  []string // the workspace's; empty: not known here
+	text     []rune
+	info     *ast.SourceInfo
+	opts     options
+	kind     uint64
+	errs     []*Error
+	leaves   map[uint64]*Leaf
+	fields   map[string]bool
+	reads    Reads
+	mentions []*Mention
+	calls    map[string]string
+	tiers    []string // the workspace's; empty: not known here
 }
 
 func newTranslator(text string, tree *ast.AST, o options) *translator {
@@ -38,7 +39,7 @@ func newTranslator(text string, tree *ast.AST, o options) *translator {
 }
 
 func (t *translator) rule(root *node) *Rule {
-	r := &Rule{text: string(t.text), root: root, reads: t.reads, kind: t.kind}
+	r := &Rule{text: string(t.text), root: root, reads: t.reads, mentions: t.mentions, kind: t.kind}
 	r.leaves = slices.SortedFunc(maps.Values(t.leaves), func(a, b *Leaf) int { return cmp.Compare(a.ID, b.ID) })
 	r.reads.Fields = slices.Sorted(maps.Keys(t.fields))
 	for _, names := range []*[]string{&r.reads.Events, &r.reads.Totals, &r.reads.Segments} {
@@ -205,10 +206,12 @@ func (t *translator) predicate(e ast.Expr, call ast.CallExpr) *node {
 	case "has_trait":
 		if path, ok := t.word1(e, call, "a trait's name"); ok {
 			t.readTrait(path)
+			t.mention(e, true, path).Value = false
 			return ask(&atom{kind: traitPasses, name: path, test: test{op: present}})
 		}
 	case "has_property":
 		if path, ok := t.word1(e, call, "a property's name"); ok && t.needEvent(e, "property:"+path) {
+			t.mention(e, false, path).Value = false
 			return ask(&atom{kind: triggerHas, name: path, test: test{op: present}})
 		}
 	case "in_cart":

@@ -55,7 +55,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 	r.add("occurred", occurred)
 	r.add("accepted", accepted)
 	r.add("historical", historical)
-	r.addJSON("properties", properties, "order_id", "product_id", "category", "cart_id", "currency")
+	r.addJSON("properties", properties, typedProperties()...)
 	r.addJSON("traits", traits)
 	r.add("context", context)
 	r.add("consent", sortedAll(consent))
@@ -365,4 +365,9 @@ func messageRows(parts []pipeline.SinkPart) *rows {
 	r.add("partition", partitions)
 	r.add("sequence", sequence)
 	return r
+}
+
+// typedProperties are those that the column of events holds as text, empty where there is none.
+func typedProperties() []string {
+	return []string{"order_id", "product_id", "category", "cart_id", "currency"}
 }
