@@ -7,8 +7,9 @@
 //
 //  1. reading: where the new rules look back at what profiles don't hold (a longer window, another event, a higher
 //     count), the log is read from the earliest instant that may count, and what they need of it is appended for each
-//     customer, whatever their id was then. What the log has lost to age comes from wherever else events are kept
-//     (Config.Older), in the order of their positions; what is not kept there either stays unknown.
+//     customer; a profile that went on in another one sends its own on. What the log has lost to age comes from
+//     wherever else events are kept (Config.Older), in the order of their positions; what is not kept there either stays
+//     unknown.
 //  2. preparing: every profile that existed when the definitions were staged gets a record that has it judged. They are
 //     found in the profiles' bucket, and those that are not folded yet in the commits above the mark.
 //  3. switching: the control record, to every partition, with one instant for all.

@@ -53,15 +53,11 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 	if d.progress.Read >= end {
 		return nil
 	}
-	merged, err := d.merged(ctx)
-	if err != nil {
-		return err
-	}
 	found := past{events: map[string][]pipeline.PastEvent{}}
 	visit := func(e *event.Event, position uint64) error { // of nil nothing counts
 		found.read, d.progress.Done = position, position
 		if e != nil && plan.Wants(e, now) {
-			found.take(merged.current(e.Profile), e, position, plan)
+			found.take(e, position, plan)
 		}
 		if found.count < pastEvents {
 			return nil
@@ -78,7 +74,7 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 	case since > 0:
 		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &began
 	}
-	applied := appliedRecords{merged: merged, highest: map[[2]string]uint64{}, gone: map[string]bool{}}
+	applied := appliedRecords{}
 	err = d.read(ctx, topology.Events, from, end, func(one bus.Delivery) error {
 		e, err := event.Decode(one.Data)
 		if err != nil || !applied.has(one.Subject, &e) {
@@ -109,8 +105,9 @@ func (d *drive) readOlder(ctx context.Context, plan Plan, since event.Instant, v
 	return nil
 }
 
-// take keeps what is asked of an event of a customer.
-func (x *past) take(id string, e *event.Event, position uint64, plan Plan) {
+// take keeps what is asked of an event.
+func (x *past) take(e *event.Event, position uint64, plan Plan) {
+	id := e.Profile
 	if x.events[id] == nil {
 		x.order = append(x.order, id)
 	}

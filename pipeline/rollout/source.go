@@ -99,15 +99,6 @@ func (d *drive) newest(ctx context.Context, stream string) (uint64, error) {
 // those that are not folded yet as the commits have them, then the others as the bucket has them. One that changes meanwhile
 // may be visited more than once.
 func (d *drive) profiles(ctx context.Context, kind string, version uint64, visit func(*profile.Profile) error) error {
-	return d.allProfiles(ctx, kind, version, func(p *profile.Profile) error {
-		if p.Into != "" {
-			return nil // it goes on in another one
-		}
-		return visit(p)
-	})
-}
-
-func (d *drive) allProfiles(ctx context.Context, kind string, version uint64, visit func(*profile.Profile) error) error {
 	visited := map[string]bool{} // of the commits: as many as are not folded
 	for p := range d.r.config.Partitions {
 		mark, last, err := d.taken(ctx, p, kind, version)
@@ -162,6 +153,9 @@ func (d *drive) visit(state []byte, visit func(*profile.Profile) error) error {
 	p, err := profile.Decode(state)
 	if err != nil {
 		return fmt.Errorf("read profiles: %w", err)
+	}
+	if p.Into != "" {
+		return nil // it goes on in another one
 	}
 	return visit(p)
 }
