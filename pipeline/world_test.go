@@ -2,7 +2,6 @@ package pipeline_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -252,31 +251,6 @@ func (w *world) lastSequence() uint64 {
 		w.t.Fatal(err)
 	}
 	return m.Sequence
-}
-
-// trailed is the position up to which the trail is stored.
-func (w *world) trailed() uint64 {
-	w.t.Helper()
-	stream, err := w.js.Stream(w.t.Context(), topology.Trails)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	m, err := stream.GetLastMsgForSubject(w.t.Context(), topology.Subject(topology.Trails, w.number))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return 0
-	}
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	codec, err := pipeline.NewCommitCodec()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	trail, err := codec.DecodeTrail(m.Data)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return trail.To
 }
 
 // reach waits for a position in the commits.
