@@ -26,54 +26,38 @@ func delayRows() []row {
 // observer is told of a commit, its facts, and the instant at which the broker had stored it.
 type observer func(partition int, commit *pipeline.Commit, facts pipeline.Facts, stored time.Time)
 
+// stated is a commit as it is stored: its facts are read later, where that takes time that what is measured would lack.
+type stated struct {
+	partition int
+	stored    time.Time
+	data      []byte
+}
+
 // observe tells of each commit from now on, in order, from one goroutine.
 func (p *product) observe(see observer) (stop func()) {
 	return p.consume(p.teller(see))
 }
 
-// record tells of each commit from now on, in order, once it is stopped: to read the commits takes time, which what is
-// measured would lack.
+// record tells of each commit from now on, in order, once it is stopped.
 func (p *product) record(see observer) (stop func()) {
 	tell := p.teller(see)
-	var all []jetstream.Msg
-	end := p.consume(func(m jetstream.Msg) { all = append(all, m) })
+	var all []stated
+	end := p.consume(func(s stated) { all = append(all, s) })
 	return func() {
 		end()
-		for _, m := range all {
-			tell(m)
+		for _, s := range all {
+			tell(s)
 		}
 	}
 }
 
-func (p *product) consume(take func(jetstream.Msg)) (stop func()) {
+func (p *product) consume(take func(stated)) (stop func()) {
 	consumer, err := p.js.OrderedConsumer(p.tb.Context(), topology.Commits, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverNewPolicy})
 	if err != nil {
 		p.tb.Fatal(err)
 	}
-	reading, err := consumer.Consume(take)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	return func() { reading.Stop(); <-reading.Closed() }
-}
-
-func (p *product) teller(see observer) func(jetstream.Msg) {
-	codec, err := pipeline.NewCommitCodec()
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	return func(m jetstream.Msg) {
+	reading, err := consumer.Consume(func(m jetstream.Msg) {
 		metadata, err := m.Metadata()
-		if err != nil {
-			p.tb.Error(err)
-			return
-		}
-		commit, err := codec.Decode(m.Data())
-		if err != nil {
-			p.tb.Error(err)
-			return
-		}
-		facts, err := codec.Facts(commit)
 		if err != nil {
 			p.tb.Error(err)
 			return
@@ -83,7 +67,31 @@ func (p *product) teller(see observer) func(jetstream.Msg) {
 			p.tb.Error(err)
 			return
 		}
-		see(partition, commit, facts, metadata.Timestamp)
+		take(stated{partition, metadata.Timestamp, m.Data()})
+	})
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return func() { reading.Stop(); <-reading.Closed() }
+}
+
+func (p *product) teller(see observer) func(stated) {
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	return func(s stated) {
+		commit, err := codec.Decode(s.data)
+		if err != nil {
+			p.tb.Error(err)
+			return
+		}
+		facts, err := codec.Facts(commit)
+		if err != nil {
+			p.tb.Error(err)
+			return
+		}
+		see(s.partition, commit, facts, s.stored)
 	}
 }
 

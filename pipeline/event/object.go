@@ -28,12 +28,7 @@ func ParseObject(data []byte) (Object, error) {
 		return nil, syntaxError(trimmed)
 	}
 	if s.spaced {
-		var b bytes.Buffer
-		b.Grow(len(trimmed))
-		if err := json.Compact(&b, trimmed); err != nil {
-			return nil, err
-		}
-		trimmed = b.Bytes()
+		trimmed = compact(trimmed)
 	}
 	if s.wide && !utf8.Valid(trimmed) {
 		return Object(string([]rune(string(trimmed)))), nil // each stray byte becomes one U+FFFD
@@ -281,6 +276,25 @@ func space(b []byte, i int) int {
 		i++
 	}
 	return i
+}
+
+// compact is valid JSON without the white space between its tokens.
+func compact(text []byte) []byte {
+	out := make([]byte, 0, len(text))
+	for i := 0; i < len(text); {
+		switch text[i] {
+		case ' ', '\n', '\t', '\r':
+			i++
+		case '"':
+			end := skip(text, i)
+			out = append(out, text[i:end]...)
+			i = end
+		default:
+			out = append(out, text[i])
+			i++
+		}
+	}
+	return out
 }
 
 // skip returns the index after the JSON value that starts at i.

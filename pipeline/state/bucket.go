@@ -154,7 +154,7 @@ func (b *Bucket) Refresh(ctx context.Context) error {
 	return nil
 }
 
-func (b *Bucket) subject(key string) string { return "$KV." + b.name + "." + key }
+func (b *Bucket) subject(key string) string { return subjectOf(b.name, key) }
 
 // get asks once and returns the keys to be asked for again: none, those that the broker's answer had no room
 // for, or all, from a replica that lags behind what is known to be stored.
@@ -249,9 +249,5 @@ func (b *Bucket) store(m *nats.Msg, into map[string]Entry) {
 	if key == witness {
 		return
 	}
-	e := Entry{Value: m.Data, Revision: revision}
-	if m.Header.Get("KV-Operation") != "" || m.Header.Get("Nats-Marker-Reason") != "" {
-		e.Value = nil
-	}
-	into[key] = e
+	into[key] = entryOf(m.Data, m.Header, revision)
 }

@@ -13,12 +13,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash"
 	"maps"
 	mathrand "math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/event"
@@ -31,7 +35,7 @@ const keyEntry = "_key"
 
 // Hasher stands personal values in by keyed hashes: the same value gives the same hash within one
 // installation, and nobody without the key can test a guess. It is safe for concurrent use.
-type Hasher struct{ key []byte }
+type Hasher struct{ macs sync.Pool }
 
 // OpenHasher reads the installation's key, or makes it at the first start.
 func OpenHasher(ctx context.Context, js jetstream.JetStream) (*Hasher, error) {
@@ -52,13 +56,19 @@ func OpenHasher(ctx context.Context, js jetstream.JetStream) (*Hasher, error) {
 }
 
 // NewHasher uses a given key.
-func NewHasher(key []byte) *Hasher { return &Hasher{key: key} }
+func NewHasher(key []byte) *Hasher {
+	return &Hasher{macs: sync.Pool{New: func() any { return hmac.New(sha256.New, key) }}}
+}
 
 // Hash is 128 bits of HMAC-SHA-256 over a kind and a value, in 22 characters of [A-Za-z0-9_-].
 func (h *Hasher) Hash(kind, value string) string {
-	mac := hmac.New(sha256.New, h.key)
-	fmt.Fprintf(mac, "%d:%s%s", len(kind), kind, value)
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+	mac := h.macs.Get().(hash.Hash)
+	defer h.macs.Put(mac)
+	mac.Reset()
+	b := strconv.AppendInt(make([]byte, 0, 128), int64(len(kind)), 10)
+	b = append(append(append(b, ':'), kind...), value...)
+	mac.Write(b) // it never fails
+	return base64.RawURLEncoding.EncodeToString(mac.Sum(b[:0])[:16])
 }
 
 // Entry is what the vault holds of one profile.
@@ -88,17 +98,31 @@ func (e *Entry) Merge(fields map[string]Field) (changed bool) {
 		e.Fields = map[string]Field{}
 	}
 	for name, f := range fields {
-		old, ok := e.Fields[name]
-		if len(f.Value) > MaxValue || len(name) > MaxValue || ok && (old.At > f.At || old.At == f.At && string(old.Value) >= string(f.Value)) {
-			continue
+		if e.takes(name, f) {
+			e.Fields[name] = f
+			changed = true
 		}
-		e.Fields[name] = f
-		changed = true
 	}
 	if len(e.Fields) > MaxFields {
 		e.trim()
 	}
 	return changed
+}
+
+// takes tells whether a field is news.
+func (e *Entry) takes(name string, f Field) bool {
+	old, ok := e.Fields[name]
+	return len(f.Value) <= MaxValue && len(name) <= MaxValue && (!ok || old.At < f.At || old.At == f.At && string(old.Value) < string(f.Value))
+}
+
+// learns tells whether Merge would change anything.
+func (e *Entry) learns(fields map[string]Field) bool {
+	for name, f := range fields {
+		if e.takes(name, f) {
+			return true
+		}
+	}
+	return false
 }
 
 func (e *Entry) trim() {
@@ -140,10 +164,27 @@ const (
 )
 
 // Vault reads and writes entries. It is for one goroutine; make one for each. Close it when done.
-type Vault struct{ bucket *state.Bucket }
+type Vault struct {
+	bucket *state.Bucket
+	// seen are entries as this vault saw them last, for Merge. An old one does no harm there: entries only take over what
+	// is newer, so what is nothing new to an old entry isn't to the present one, and writing over an old one fails.
+	seen *simplelru.LRU[string, seen]
+}
+
+// seen is an entry, whose fields nobody changes any more, and its revision.
+type seen struct {
+	Entry
+	revision uint64
+}
+
+// maxSeen is how many entries a vault remembers: some hundred bytes each.
+const maxSeen = 1 << 13
 
 // New takes over a bucket that was opened on topology.Vault.
-func New(bucket *state.Bucket) *Vault { return &Vault{bucket: bucket} }
+func New(bucket *state.Bucket) *Vault {
+	entries, _ := simplelru.NewLRU[string, seen](maxSeen, nil) // it refuses only sizes below 1
+	return &Vault{bucket: bucket, seen: entries}
+}
 
 // Close ends the access.
 func (v *Vault) Close() { v.bucket.Close() }
@@ -206,6 +247,35 @@ func (v *Vault) Move(ctx context.Context, from, to string) error {
 	return fmt.Errorf("vault: the entry of profile %s keeps changing under other hands", from)
 }
 
+// recall finds entries, of those that were seen lately as they were then.
+func (v *Vault) recall(ctx context.Context, profiles []string) (map[string]seen, error) {
+	found := make(map[string]seen, len(profiles))
+	var missing []string
+	for _, profile := range profiles {
+		if e, ok := v.seen.Get(profile); ok {
+			found[profile] = e
+		} else {
+			missing = append(missing, profile)
+		}
+	}
+	if len(missing) == 0 {
+		return found, nil
+	}
+	read, err := v.bucket.Get(ctx, missing)
+	if err != nil {
+		return nil, err
+	}
+	for profile, stored := range read {
+		e, err := Decode(stored.Value)
+		if err != nil {
+			return nil, fmt.Errorf("profile %s: %w", profile, err)
+		}
+		found[profile] = seen{e, stored.Revision}
+		v.seen.Add(profile, found[profile])
+	}
+	return found, nil
+}
+
 // Merge takes over newer fields of many profiles, with compare-and-set.
 func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) error {
 	updates = maps.Clone(updates) // what was moved is another one's
@@ -217,22 +287,22 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 		if len(open) == 0 {
 			return nil
 		}
-		select { // two writers of the same profiles must not keep meeting
-		case <-time.After(mathrand.N(time.Duration(attempt*attempt)*mergePause + 1)):
-		case <-ctx.Done():
-			return fmt.Errorf("vault: %w", ctx.Err())
+		if attempt > 0 { // two writers of the same profiles must not keep meeting
+			select {
+			case <-time.After(mathrand.N(time.Duration(attempt*attempt) * mergePause)):
+			case <-ctx.Done():
+				return fmt.Errorf("vault: %w", ctx.Err())
+			}
 		}
-		found, err := v.bucket.Get(ctx, open)
+		found, err := v.recall(ctx, open)
 		if err != nil {
 			return fmt.Errorf("vault: %w", err)
 		}
 		var writes []state.Write
+		var merged []Entry
 		var moved []string
 		for _, profile := range open {
-			entry, err := Decode(found[profile].Value)
-			if err != nil {
-				return fmt.Errorf("vault: profile %s: %w", profile, err)
-			}
+			entry := found[profile]
 			if entry.Into != "" {
 				both := Entry{Fields: maps.Clone(updates[entry.Into])}
 				both.Merge(updates[profile])
@@ -240,22 +310,30 @@ func (v *Vault) Merge(ctx context.Context, updates map[string]map[string]Field) 
 				moved = append(moved, entry.Into)
 				continue
 			}
-			if !entry.Merge(updates[profile]) {
+			if !entry.learns(updates[profile]) {
 				continue
 			}
-			data, err := encode(entry)
+			next := Entry{Fields: maps.Clone(entry.Fields)}
+			next.Merge(updates[profile])
+			data, err := encode(next)
 			if err != nil {
 				return fmt.Errorf("vault: profile %s: %w", profile, err)
 			}
-			writes = append(writes, state.Write{Key: profile, Value: data, Revision: found[profile].Revision})
+			v.seen.Remove(profile) // until it is known what is stored
+			writes = append(writes, state.Write{Key: profile, Value: data, Revision: entry.revision})
+			merged = append(merged, next)
 		}
-		_, conflicts, err := v.bucket.Put(ctx, writes)
+		revisions, conflicts, err := v.bucket.Put(ctx, writes)
 		if err != nil {
 			return fmt.Errorf("vault: %w", err)
 		}
 		open = open[:0]
-		for _, i := range conflicts {
-			open = append(open, writes[i].Key)
+		for i, w := range writes {
+			if revisions[i] == 0 {
+				open = append(open, w.Key)
+			} else {
+				v.seen.Add(w.Key, seen{merged[i], revisions[i]})
+			}
 		}
 		if len(conflicts) > 0 {
 			attempt++

@@ -34,7 +34,7 @@ func BenchmarkPartition(b *testing.B) {
 	var took [2]time.Duration
 	calls := 0
 	for b.Loop() {
-		const batch = 5000
+		const batch = 25_000
 		for p := range took {
 			for n := range batch {
 				if _, err := wave.Publish(&nats.Msg{Subject: topology.Subject(topology.Raw, p), Data: []byte(benchCall(calls + n))}); err != nil {

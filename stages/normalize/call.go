@@ -1,6 +1,7 @@
 package normalize
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -45,6 +46,7 @@ type call struct {
 	Properties  event.Object
 	Traits      event.Object
 	Context     event.Object
+	around      surroundings // what matters of the context
 }
 
 // wire is Segment's shape. Field names are matched exactly, as ingest and Segment do.
@@ -69,8 +71,8 @@ func read(payload []byte) (w wire, err error) {
 	if err != nil {
 		return w, err
 	}
-	into := func(name string) *event.Value {
-		switch name {
+	into := func(name []byte) *event.Value {
+		switch string(name) {
 		case "type":
 			return &w.kind
 		case "messageId":
@@ -104,17 +106,19 @@ func read(payload []byte) (w wire, err error) {
 		}
 		return nil
 	}
-	o.Fields(func(name string, v event.Value) bool {
+	o.Visit(func(name []byte, v event.Value) {
 		if f := into(name); f != nil {
 			*f = v
 		}
-		return true
 	})
 	return w, nil
 }
 
 // deeper tells whether valid JSON nests arrays and objects more than limit deep.
 func deeper(text []byte, limit int) bool {
+	if bytes.Count(text, []byte{'{'})+bytes.Count(text, []byte{'['}) <= limit {
+		return false
+	}
 	depth, quoted := 0, false
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
@@ -183,6 +187,7 @@ func parse(raw event.Raw) (call, error) {
 		}
 		*o.into = object
 	}
+	c.around = surround(c.Context)
 	c.Fingerprint = w.fingerprint()
 	return c, c.time(&w, raw)
 }

@@ -74,6 +74,13 @@ func (b killedBucket) Get(ctx context.Context, keys []string) (found map[string]
 	return found, err
 }
 
+func (b killedBucket) Fresh(ctx context.Context, keys []string) (found map[string]state.Entry, err error) {
+	b.kill.gate()
+	b.kill.read(len(keys))
+	err = b.kill.step(func() error { found, err = b.Bucket.Fresh(ctx, keys); return err }, nothing)
+	return found, err
+}
+
 func (b killedBucket) Put(ctx context.Context, writes []state.Write) (revisions []uint64, conflicts []int, err error) {
 	err = b.kill.step(func() error { revisions, conflicts, err = b.Bucket.Put(ctx, writes); return err },
 		func() error { _, _, err := b.Bucket.Put(ctx, writes[:(len(writes)+1)/2]); return err })

@@ -14,15 +14,52 @@ func (s *separator) event(e *event.Event, c *call, fields map[string]vault.Field
 	}
 	e.Properties = s.split(c.Properties, false, c.Occurred, fields, "properties.")
 	traits := c.Traits
-	if nested, ok := c.Context.Get("traits").Object(); ok && traits == nil {
+	if nested, ok := c.around.traits.Object(); ok && traits == nil {
 		traits = nested // how track calls say who the customer is
 	}
 	e.Traits = s.split(traits, true, c.Occurred, fields, "")
-	e.Context = s.split(keep(c.Context), false, c.Occurred, fields, "context.")
+	e.Context = s.split(c.around.kept(), false, c.Occurred, fields, "context.")
 }
 
-// keep is what may go on of a context.
-func keep(context event.Object) event.Object {
+// surroundings are the parts of a call's context that matter.
+type surroundings struct {
+	traits, campaign, locale, timezone, path, preferences event.Value
+}
+
+// surround finds them, by the names that Object.Get would find them by.
+func surround(context event.Object) (s surroundings) {
+	var page, consent event.Value
+	context.Visit(func(name []byte, v event.Value) {
+		switch string(name) {
+		case "traits":
+			s.traits = v
+		case "campaign":
+			s.campaign = v
+		case "locale":
+			s.locale = v
+		case "timezone":
+			s.timezone = v
+		case "page":
+			page = v
+		case "page.path":
+			s.path = v
+		case "consent":
+			consent = v
+		case "consent.categoryPreferences":
+			s.preferences = v
+		}
+	})
+	if o, ok := page.Object(); ok && !s.path.Present() {
+		s.path = o.Get("path")
+	}
+	if o, ok := consent.Object(); ok && !s.preferences.Present() {
+		s.preferences = o.Get("categoryPreferences")
+	}
+	return s
+}
+
+// kept is what may go on of a context.
+func (s *surroundings) kept() event.Object {
 	var b bytes.Buffer
 	field := func(name string, value []byte) {
 		if b.Len() > 0 {
@@ -31,16 +68,17 @@ func keep(context event.Object) event.Object {
 		b.WriteString(`"` + name + `":`)
 		b.Write(value)
 	}
-	if campaign, ok := context.Get("campaign").Object(); ok {
+	if campaign, ok := s.campaign.Object(); ok {
 		field("campaign", campaign)
 	}
-	for _, name := range []string{"locale", "timezone"} {
-		if v := context.Get(name); isText(v) {
-			field(name, v.Raw())
-		}
+	if isText(s.locale) {
+		field("locale", s.locale.Raw())
 	}
-	if v := context.Get("page.path"); isText(v) {
-		field("page", []byte(`{"path":`+string(v.Raw())+`}`))
+	if isText(s.timezone) {
+		field("timezone", s.timezone.Raw())
+	}
+	if isText(s.path) {
+		field("page", []byte(`{"path":`+string(s.path.Raw())+`}`))
 	}
 	if b.Len() == 0 {
 		return nil
@@ -49,18 +87,24 @@ func keep(context event.Object) event.Object {
 }
 
 func isText(v event.Value) bool {
-	_, ok := v.Text()
-	return ok
+	raw := v.Raw()
+	return len(raw) > 0 && raw[0] == '"'
 }
 
 // consent is what a call says about it: Segment's consent preferences, or the Subscribed and Unsubscribed
 // events with their properties.channel (email where it is not given).
 func consent(c *call) map[string]bool {
-	said := map[string]bool{}
-	if preferences, ok := c.Context.Get("consent.categoryPreferences").Object(); ok {
+	var said map[string]bool
+	say := func(channel string, granted bool) {
+		if said == nil {
+			said = map[string]bool{}
+		}
+		said[channel] = granted
+	}
+	if preferences, ok := c.around.preferences.Object(); ok {
 		preferences.Fields(func(channel string, v event.Value) bool {
 			if granted, ok := v.Bool(); ok {
-				said[channel] = granted
+				say(channel, granted)
 			}
 			return true
 		})
@@ -70,10 +114,7 @@ func consent(c *call) map[string]bool {
 		if channel == "" {
 			channel = "email"
 		}
-		said[channel] = c.Name == event.Subscribed
-	}
-	if len(said) == 0 {
-		return nil
+		say(channel, c.Name == event.Subscribed)
 	}
 	return said
 }

@@ -18,7 +18,7 @@ func (w *wire) fingerprint() uint64 {
 		w.properties, w.traits, w.context,
 	} {
 		if !v.Null() {
-			sum += pair(strconv.Itoa(i), digest(v))
+			sum += pair(xxhash.Sum64String(strconv.Itoa(i)), digest(v))
 		}
 	}
 	return sum
@@ -27,10 +27,7 @@ func (w *wire) fingerprint() uint64 {
 // digest sums up an object's fields, whose order has no meaning, and chains an array's items, whose order has.
 func digest(v event.Value) (sum uint64) {
 	if o, ok := v.Object(); ok {
-		o.Fields(func(name string, v event.Value) bool {
-			sum += pair(name, digest(v))
-			return true
-		})
+		o.Visit(func(name []byte, v event.Value) { sum += pair(xxhash.Sum64(name), digest(v)) })
 		return mixed('{', sum)
 	}
 	if raw := v.Raw(); raw[0] != '[' {
@@ -43,7 +40,7 @@ func digest(v event.Value) (sum uint64) {
 	return mixed(']', sum)
 }
 
-func pair(name string, value uint64) uint64 { return mixed(':', xxhash.Sum64String(name), value) }
+func pair(name, value uint64) uint64 { return mixed(':', name, value) }
 
 func mixed(kind byte, words ...uint64) uint64 {
 	b := append(make([]byte, 0, 24), kind)

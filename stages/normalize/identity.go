@@ -14,10 +14,11 @@ import (
 )
 
 // Bucket is many keys of a key-value store at once, with compare-and-set. Get returns an entry for every key
-// asked for; Put returns the indexes of the writes that lost to another one, and stores the others in order.
-// One goroutine uses it.
+// asked for, which may be moments old; Fresh returns what is stored now. Put returns the indexes of the writes that lost
+// to another one, and stores the others in order. One goroutine uses it.
 type Bucket interface {
 	Get(ctx context.Context, keys []string) (map[string]state.Entry, error)
+	Fresh(ctx context.Context, keys []string) (map[string]state.Entry, error)
 	Put(ctx context.Context, writes []state.Write) (revisions []uint64, conflicts []int, err error)
 	Close()
 }

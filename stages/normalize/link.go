@@ -32,7 +32,7 @@ type linker struct {
 // recall reads what a former owner was about to link, and keeps it from intending more: the record has a new revision.
 func (l *linker) recall(ctx context.Context) error {
 	for l.pending == nil {
-		found, err := l.identities.Get(ctx, []string{l.key})
+		found, err := l.identities.Fresh(ctx, []string{l.key})
 		if err != nil {
 			return err
 		}
@@ -97,7 +97,7 @@ func (l *linker) link(ctx context.Context, p *prepared, ours string, oldest uint
 
 // try is one attempt; false: someone else changed what it read.
 func (l *linker) try(ctx context.Context, p *prepared, ours string, oldest uint64) (done bool, err error) {
-	found, err := l.identities.Get(ctx, p.names.keys())
+	found, err := l.identities.Fresh(ctx, p.names.keys())
 	if err != nil {
 		return false, err
 	}
@@ -179,7 +179,7 @@ func (l *linker) follow(ctx context.Context, ids *identities, profiles []string)
 		if len(keys) == 0 {
 			return nil
 		}
-		found, err := l.identities.Get(ctx, unique(keys))
+		found, err := l.identities.Fresh(ctx, unique(keys))
 		if err != nil {
 			return err
 		}
@@ -196,12 +196,12 @@ func (l *linker) follow(ctx context.Context, ids *identities, profiles []string)
 // brings what the vault has of it to the winner.
 func (l *linker) complete(ctx context.Context, p *prepared, loser string, winner place) error {
 	for range attempts {
-		found, err := l.identities.Get(ctx, []string{ownerKey(loser)})
+		found, err := l.identities.Fresh(ctx, []string{ownerKey(loser)})
 		if err != nil {
 			return err
 		}
 		known := readHolder(string(found[ownerKey(loser)].Value)).Keys
-		if found, err = l.identities.Get(ctx, unique(slices.Concat(known, p.names.keys()))); err != nil {
+		if found, err = l.identities.Fresh(ctx, unique(slices.Concat(known, p.names.keys()))); err != nil {
 			return err
 		}
 		var writes []write

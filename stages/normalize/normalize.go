@@ -13,6 +13,7 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
+	"attune/pipeline/state"
 	"attune/pipeline/topology"
 	"attune/pipeline/vault"
 	"attune/stages/normalize/claims"
@@ -49,11 +50,12 @@ type Config struct {
 
 // Stage normalizes calls: one session for each partition of RAW that it owns. Close it when all of them are.
 type Stage struct {
-	config  Config
-	stream  string // names this RAW stream among all that ever were
-	split   *separator
-	claims  *claims.Log
-	outcome *prometheus.CounterVec
+	config     Config
+	stream     string // names this RAW stream among all that ever were
+	split      *separator
+	identities *state.Cache
+	claims     *claims.Log
+	outcome    *prometheus.CounterVec
 }
 
 // New prepares the stage. The RAW stream must exist.
@@ -71,7 +73,11 @@ func New(ctx context.Context, config Config) (*Stage, error) {
 			Name: "attune_normalize_calls_total", Help: "Calls that were normalized, by outcome: event, repeated, or the reason for which they were parked.",
 		}, []string{"outcome"}),
 	}
+	if s.identities, err = state.NewCache(ctx, config.JetStream, topology.Identities, identitiesKept, config.Log); err != nil {
+		return nil, fmt.Errorf("normalize: %w", err)
+	}
 	if s.claims, err = claims.Open(ctx, config.JetStream, config.Log); err != nil {
+		s.identities.Close()
 		return nil, fmt.Errorf("normalize: %w", err)
 	}
 	if config.Metrics != nil {
@@ -87,7 +93,10 @@ func New(ctx context.Context, config Config) (*Stage, error) {
 }
 
 // Close lets go of what the stage remembers.
-func (s *Stage) Close() { s.claims.Close() }
+func (s *Stage) Close() {
+	s.claims.Close()
+	s.identities.Close()
+}
 
 // Subscriber reads RAW for this stage.
 func (s *Stage) Subscriber() *bus.Subscriber {

@@ -73,6 +73,10 @@ func (b memoryBucket) Get(_ context.Context, keys []string) (map[string]state.En
 	return found, nil
 }
 
+func (b memoryBucket) Fresh(ctx context.Context, keys []string) (map[string]state.Entry, error) {
+	return b.Get(ctx, keys)
+}
+
 func (b memoryBucket) Put(_ context.Context, writes []state.Write) (revisions []uint64, conflicts []int, err error) {
 	for _, w := range writes {
 		e := state.Entry{Value: w.Value, Revision: w.Revision + 1}

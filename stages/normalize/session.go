@@ -26,6 +26,9 @@ const (
 	batchBytes    = 1 << 20
 )
 
+// identitiesKept is how many keys of identities a process remembers, about 200 bytes each: a customer has two or three.
+const identitiesKept = 1 << 17
+
 // attempts bounds how often a round is decided anew because another partition touched the same identities.
 const attempts = 20
 
@@ -74,7 +77,7 @@ func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err erro
 		return nil, err
 	}
 	o.SourceSession = pipeline.NewSourceSession("raw."+s.stream+"."+strconv.Itoa(number), wave)
-	ids, err := state.Open(conn, topology.Identities)
+	ids, err := s.identities.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +93,11 @@ func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err erro
 		return nil, err
 	}
 	o.claims = writer
-	return o, s.claims.CatchUp(ctx) // a former owner's too: its calls may come again
+	// What a former owner wrote too: its calls may come again.
+	if err := s.identities.CatchUp(ctx); err != nil {
+		return nil, err
+	}
+	return o, s.claims.CatchUp(ctx)
 }
 
 // Close lets go of the partition.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -16,15 +14,11 @@ import (
 	"attune/pipeline/topology"
 )
 
-// readBatch is how many messages of the log are asked for at a time.
-const readBatch = 64
-
 // Log is the claims of all writers as one process knows them. It is safe for concurrent use; make one for a process, and
 // close it.
 type Log struct {
 	js     jetstream.JetStream
 	stream jetstream.Stream
-	log    *slog.Logger
 	stop   context.CancelFunc
 	ended  chan struct{}
 
@@ -43,10 +37,13 @@ func Open(ctx context.Context, js jetstream.JetStream, log *slog.Logger) (*Log, 
 	kept := stream.CachedInfo().Config.MaxAge
 	reading, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l := &Log{
-		js: js, stream: stream, log: log, stop: stop, ended: make(chan struct{}),
+		js: js, stream: stream, stop: stop, ended: make(chan struct{}),
 		index: index{age: kept - kept/(generations+1)}, moved: make(chan struct{}),
 	}
-	go l.read(reading)
+	go func() {
+		defer close(l.ended)
+		bus.Follow(reading, js, topology.Duplicates, 0, log, l.take)
+	}()
 	return l, nil
 }
 
@@ -128,56 +125,6 @@ func (l *Log) reach(ctx context.Context, sequence uint64) error {
 			return errors.New("the claims of event ids are closed")
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-	}
-}
-
-// read follows the log until the end.
-func (l *Log) read(ctx context.Context) {
-	defer close(l.ended)
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
-	for ctx.Err() == nil {
-		before := l.position // only this goroutine changes it
-		err := l.follow(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		if l.position > before {
-			pause.Reset()
-		}
-		l.log.Warn("read the claims of event ids", "position", l.position, "error", err)
-		select {
-		case <-time.After(pause.NextBackOff()):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// follow reads on from the position until something goes wrong.
-func (l *Log) follow(ctx context.Context) error {
-	consumer, err := l.js.CreateConsumer(ctx, topology.Duplicates, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: l.position + 1,
-		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
-	})
-	if err != nil {
-		return err
-	}
-	name := consumer.CachedInfo().Name
-	defer l.js.DeleteConsumer(context.WithoutCancel(ctx), topology.Duplicates, name) //nolint:errcheck // it goes by itself after a minute
-	puller, err := bus.NewPuller(l.js.Conn(), topology.Duplicates, name, readBatch)
-	if err != nil {
-		return err
-	}
-	defer puller.Close()
-	for {
-		batch, err := puller.Next(ctx, readBatch)
-		if err != nil {
-			return err
-		}
-		for _, d := range batch {
-			if err := l.take(d); err != nil {
-				return err
-			}
 		}
 	}
 }
