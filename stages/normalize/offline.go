@@ -33,6 +33,7 @@ func NewOffline(settings Settings) *Offline {
 		},
 		identities: memoryBucket{}, claims: memoryClaims{}, vault: o.vault,
 	}
+	o.session.split = o.session.stage.split
 	return o
 }
 

@@ -15,13 +15,33 @@ type hasher interface {
 	Hash(kind, value string) string
 }
 
-// separator splits objects into what may go on and what belongs into the vault.
+// separator splits objects into what may go on and what belongs into the vault. One goroutine uses it; the others take
+// its copies.
 type separator struct {
 	names *vault.Names
 	forms *normal.Forms
 	hash  hasher
 	own   *separator // of what Attune itself says of a delivery, whose fields nobody has to declare
+	// known are the fields that came lately, elsewhere and in traits: producers have few names.
+	known [2]map[string]treatment
 }
+
+// treatment is what a field's name decides.
+type treatment struct {
+	key      string // as JSON, with its colon
+	name     string
+	within   string // the part of a dotted name before the field
+	field    string // as the vault calls it
+	personal bool
+	withheld bool // nobody declared it: the name may be a person's too
+	formed   bool // its values may have a normal form
+}
+
+// Bounds of what a separator remembers of names.
+const (
+	maxKnown     = 2000
+	maxKnownName = 64
+)
 
 // newSeparator takes what the installation declares, and the country of phone numbers without country code; empty: none.
 func newSeparator(hash hasher, declared vault.Declared, region string) *separator {
@@ -29,6 +49,36 @@ func newSeparator(hash hasher, declared vault.Declared, region string) *separato
 	declared.Strict = false
 	s.own = &separator{names: vault.NewNames(declared), forms: s.forms, hash: hash}
 	return s
+}
+
+// copy is the separator for another goroutine.
+func (s *separator) copy() *separator {
+	return &separator{names: s.names, forms: s.forms, hash: s.hash, own: &separator{names: s.own.names, forms: s.forms, hash: s.hash}}
+}
+
+// treat tells what becomes of a field.
+func (s *separator) treat(name []byte, traits bool) treatment {
+	known := &s.known[0]
+	if traits {
+		known = &s.known[1]
+	}
+	if t, ok := (*known)[string(name)]; ok {
+		return t
+	}
+	t := treatment{name: string(name)}
+	t.field, t.personal = s.names.Personal(t.name, traits)
+	t.within = t.name[:strings.LastIndexByte(t.name, '.')+1]
+	t.withheld, t.formed = s.names.Withheld(t.name), normal.HasForm(t.name)
+	var b bytes.Buffer
+	quote(&b, t.name)
+	t.key = b.String() + ":"
+	if *known == nil || len(*known) == maxKnown {
+		*known = map[string]treatment{}
+	}
+	if len(name) <= maxKnownName {
+		(*known)[t.name] = t
+	}
+	return t
 }
 
 // split returns the object with hashes in place of its personal fields, nested ones too, and adds those to
@@ -46,37 +96,41 @@ func (s *separator) split(o event.Object, traits bool, at event.Instant, fields 
 func (s *separator) object(b *bytes.Buffer, o event.Object, traits bool, at event.Instant, fields map[string]vault.Field, path string) {
 	b.WriteByte('{')
 	first := true
-	o.Fields(func(name string, v event.Value) bool {
+	o.Visit(func(name []byte, v event.Value) {
+		t := s.treat(name, traits)
 		hash := ""
 		_, flag := v.Bool() // whether there is a phone number is no phone number
-		if field, personal := s.names.Personal(name, traits); personal && !v.Null() && !flag {
-			within := name[:strings.LastIndexByte(name, '.')+1]
-			value, text := s.normal(field, v)
-			fields[path+within+field] = vault.Field{Value: value, At: at}
-			hash = `"hash:` + s.hash.Hash(field, text) + `"`
+		if t.personal && !v.Null() && !flag {
+			value, text := s.normal(t.field, v)
+			fields[path+t.within+t.field] = vault.Field{Value: value, At: at}
+			hash = s.hash.Hash(t.field, text)
 		}
-		if s.names.Withheld(name) { // nobody declared it: the name may be a person's too
-			return true
+		if t.withheld {
+			return
 		}
 		if !first {
 			b.WriteByte(',')
 		}
 		first = false
-		quote(b, name)
-		b.WriteByte(':')
+		b.WriteString(t.key)
 		if hash != "" {
+			b.WriteString(`"hash:`)
 			b.WriteString(hash)
-			return true
+			b.WriteByte('"')
+			return
 		}
-		if normal.HasForm(name) {
+		if t.formed {
 			text, _ := v.Text()
-			if form, other := s.forms.Plain(name, text); other {
+			if form, other := s.forms.Plain(t.name, text); other {
 				quote(b, form)
-				return true
+				return
 			}
 		}
-		s.value(b, v, at, fields, path+name+".")
-		return true
+		if raw := v.Raw(); raw[0] != '{' && raw[0] != '[' {
+			b.Write(raw)
+			return
+		}
+		s.value(b, v, at, fields, path+t.name+".")
 	})
 	b.WriteByte('}')
 }

@@ -58,6 +58,7 @@ type session struct {
 	claims     Claims
 	vault      Vault
 	linker     linker
+	split      *separator
 }
 
 func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err error) {
@@ -66,7 +67,7 @@ func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err erro
 		return nil, err
 	}
 	conn := s.config.JetStream.Conn()
-	o := &session{stage: s}
+	o := &session{stage: s, split: s.split.copy()}
 	defer func() {
 		if err != nil {
 			o.Close()
@@ -263,7 +264,7 @@ func (o *session) separate(ctx context.Context, all []*prepared) error {
 			continue
 		}
 		fields := map[string]vault.Field{}
-		o.stage.split.event(p.event, &p.call, fields)
+		o.split.event(p.event, &p.call, fields)
 		if len(fields) == 0 {
 			continue
 		}
