@@ -226,7 +226,7 @@ func TestProfiles(t *testing.T) {
 	if said := failure(t, "explain", "--data", d.data, id, "--from", snapshot, "--at", earlier); !strings.Contains(said, "give an older one") {
 		t.Errorf("from a later snapshot it says %s", said)
 	}
-	if said := failure(t, "profile", "--data", d.data, "nobody"); !strings.Contains(said, "nothing was ever committed") {
+	if said := failure(t, "profile", "--data", d.data, "nobody"); !strings.Contains(said, "nothing was ever committed for nobody (a user is user:nobody,") {
 		t.Errorf("of nobody it says %s", said)
 	}
 	d.interrupt()

@@ -139,7 +139,7 @@ func (r *profileReader) readOne(ctx context.Context, id string) (*found, error) 
 		}
 	}
 	if f.Profile == nil {
-		return nil, fmt.Errorf("%w: nothing was ever committed for %s; a new customer appears with the first event that is handled", errNoProfile, id)
+		return nil, fmt.Errorf("%w: nothing was ever committed for %s (a user is user:%[2]s, a visitor anonymous:%[2]s); a new customer appears with the first event that is handled", errNoProfile, id)
 	}
 	return f, nil
 }
