@@ -170,56 +170,65 @@ func (p *product) pace(f *feed, perSecond float64, long time.Duration) (sent int
 	return sent
 }
 
-// openWakes has 100,000 carts abandoned nearly an hour ago, whose wake-ups are pending. A fifth of them falls due
-// within some seconds; the delay is from the instant that each was asked for to the commit that holds its decision.
+// openWakes has 100,000 carts abandoned nearly an hour ago, whose wake-ups are pending; the delay is from the instant that
+// each was asked for to the commit that holds its decision.
 func openWakes(tb testing.TB, s scale) func() (figure, figure) {
 	p := openProduct(tb)
 	return func() (figure, figure) {
-		const wait = time.Hour // of the example's cart-abandonment
-		n := s.of(100_000)
-		soon := n / 5
-		lead, spread := 25*time.Second, 15*time.Second
-		if s != full {
-			lead, spread = 1500*time.Millisecond, 300*time.Millisecond
-		}
-		done := make(chan struct{})
-		var delays []time.Duration
-		stop := p.observe(func(_ int, _ *pipeline.Commit, facts pipeline.Facts, stored time.Time) {
+		return p.lateness(s, "Product Added", func(facts pipeline.Facts) (at []event.Instant) {
 			for _, d := range facts.Decisions {
-				if d.Campaign != "cart-abandonment" {
-					continue
-				}
-				if delays = append(delays, stored.Sub(d.At.Time())); len(delays) == soon {
-					close(done)
+				if d.Campaign == "cart-abandonment" { // which waits for an hour
+					at = append(at, d.At)
 				}
 			}
-		})
-		defer stop()
-		first := time.Now().Add(lead)
-		f := newFeed(newPopulation(n), each)
-		if _, err := fill(tb.Context(), p.js, topology.Events, n, func(i int) (int, event.Event) {
-			due := first.Add(wait / 2)
-			if i < soon {
-				due = first.Add(spread * time.Duration(i) / time.Duration(soon))
+			return at
+		}), figure{}
+	}
+}
+
+// lateness has an event of each of 100,000 customers lie nearly an hour back, so that what becomes due an hour after it is
+// pending. A fifth of it falls due within some seconds; the delay is from the instants that facts state to their commit.
+func (p *product) lateness(s scale, name string, stated func(pipeline.Facts) []event.Instant) figure {
+	n := s.of(100_000)
+	soon := n / 5
+	lead, spread := 25*time.Second, 15*time.Second
+	if s != full {
+		lead, spread = 1500*time.Millisecond, 300*time.Millisecond
+	}
+	done := make(chan struct{})
+	var delays []time.Duration
+	stop := p.observe(func(_ int, _ *pipeline.Commit, facts pipeline.Facts, stored time.Time) {
+		for _, at := range stated(facts) {
+			if delays = append(delays, stored.Sub(at.Time())); len(delays) == soon {
+				close(done)
 			}
-			partition, e := f.next(due.Add(-wait))
-			e.Name = "Product Added"
-			return partition, e
-		}); err != nil {
-			tb.Fatal(err)
 		}
-		if err := p.armed(tb.Context(), n, first); err != nil {
-			tb.Fatal(err)
+	})
+	defer stop()
+	first := time.Now().Add(lead)
+	f := newFeed(newPopulation(n), each)
+	if _, err := fill(p.tb.Context(), p.js, topology.Events, n, func(i int) (int, event.Event) {
+		due := first.Add(time.Hour / 2)
+		if i < soon {
+			due = first.Add(spread * time.Duration(i) / time.Duration(soon))
 		}
-		select {
-		case <-done:
-		case <-time.After(2 * time.Minute):
-			tb.Fatalf("%d of %d wake-ups led to their decision within 2 minutes", len(delays), soon)
-		}
-		return figure{
-			value: milliseconds(percentile(delays, 0.99)),
-			note:  fmt.Sprintf("p50 %.0f ms; %d pending, %.0f a second due", milliseconds(percentile(delays, 0.5)), n, float64(soon)/spread.Seconds()),
-		}, figure{}
+		partition, e := f.next(due.Add(-time.Hour))
+		e.Name = name
+		return partition, e
+	}); err != nil {
+		p.tb.Fatal(err)
+	}
+	if err := p.armed(p.tb.Context(), n, first); err != nil {
+		p.tb.Fatal(err)
+	}
+	select {
+	case <-done:
+	case <-time.After(2 * time.Minute):
+		p.tb.Fatalf("%d of %d were stated within 2 minutes", len(delays), soon)
+	}
+	return figure{
+		value: milliseconds(percentile(delays, 0.99)),
+		note:  fmt.Sprintf("p50 %.0f ms; %d pending, %.0f a second due", milliseconds(percentile(delays, 0.5)), n, float64(soon)/spread.Seconds()),
 	}
 }
 
