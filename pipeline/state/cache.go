@@ -72,7 +72,11 @@ func (c *Cache) CatchUp(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("catch up with bucket %s: %w", c.name, err)
 	}
-	for last := stream.CachedInfo().State.LastSeq; ; {
+	last := stream.CachedInfo().State.LastSeq
+	if stream.CachedInfo().State.Msgs == 0 { // what was purged is not followed
+		return nil
+	}
+	for {
 		c.mu.Lock()
 		position, moved := c.position, c.moved
 		c.mu.Unlock()

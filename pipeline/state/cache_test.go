@@ -174,6 +174,29 @@ func TestAPlaceTakesNothingOlder(t *testing.T) {
 	}
 }
 
+// A bucket of which nothing is left is caught up with at once, even by a cache that has not seen all of it.
+func TestCacheOfAPurgedBucket(t *testing.T) {
+	t.Parallel()
+	b, kv := open(t)
+	c := openCache(t, kv, b, 10)
+	c.stop()
+	<-c.done // it follows nothing any more
+	put(t, b, Write{Key: "a", Value: []byte("1")})
+	if err := c.CatchUp(t.Context()); err == nil {
+		t.Error("it caught up with what it has not seen")
+	}
+	stream, err := c.js.Stream(t.Context(), "KV_"+kv.Bucket())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CatchUp(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestCacheWithoutItsBucket(t *testing.T) {
 	t.Parallel()
 	b, kv := open(t)
