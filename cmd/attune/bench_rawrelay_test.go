@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,6 +45,21 @@ func rawRelay(ctx context.Context, js jetstream.JetStream, stream, out string, s
 		return figure{}, fmt.Errorf("raw relay: %w", err)
 	}
 	return watch.perSecond(s.events), nil
+}
+
+// relayOf takes the feed's next n records through the raw relay.
+func relayOf(tb testing.TB, js jetstream.JetStream, f *feed, n int) figure {
+	freshStream(tb, js, "IN")
+	freshStream(tb, js, "OUT")
+	filled, err := f.fill(tb.Context(), js, "IN", n)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	got, err := rawRelay(tb.Context(), js, "IN", "OUT", filled)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return got
 }
 
 // partitionRelay relays one partition.

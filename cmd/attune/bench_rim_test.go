@@ -100,18 +100,6 @@ func openEndToEnd(tb testing.TB, s scale) func() (figure, figure) {
 			}
 			p.settle()
 			return watch.perSecond(n)
-		}, func() figure {
-			freshStream(tb, p.js, "IN")
-			freshStream(tb, p.js, "OUT")
-			filled, err := f.fill(tb.Context(), p.js, "IN", n)
-			if err != nil {
-				tb.Fatal(err)
-			}
-			got, err := rawRelay(tb.Context(), p.js, "IN", "OUT", filled)
-			if err != nil {
-				tb.Fatal(err)
-			}
-			return got
-		})
+		}, func() figure { return relayOf(tb, p.js, f, n) })
 	}
 }

@@ -40,7 +40,7 @@ const (
 
 // table is every row, in the order of the promises.
 func table() []row {
-	return slices.Concat(busRows(), customerRows(), rimRows(), delayRows(), exitRows())
+	return slices.Concat(busRows(), normalizeRows(), customerRows(), rimRows(), delayRows(), exitRows())
 }
 
 // result is a row once it is measured: medians over the repetitions.
