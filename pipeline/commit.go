@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -24,7 +25,7 @@ type Commit struct {
 	Controls map[string]event.ControlRecord `cbor:"4,keyasint,omitempty"`
 
 	// Facts are the facts record by record: read them with Records, or all at once with CommitCodec.Facts.
-	Facts []byte `cbor:"5,keyasint,omitempty"`
+	Facts Span `cbor:"5,keyasint,omitempty"`
 	// What leaves the partition.
 	Deliveries  []Delivery     `cbor:"6,keyasint,omitempty"`
 	Wakes       []WakeUp       `cbor:"7,keyasint,omitempty"`
@@ -73,7 +74,40 @@ type DeadLetter struct {
 // ProfileState is an encoded profile.
 type ProfileState struct {
 	ID    string `cbor:"1,keyasint"`
-	State []byte `cbor:"2,keyasint"`
+	State Span   `cbor:"2,keyasint"`
+}
+
+// Span is a part of the commit that it was decoded from, which must not change any more and stays in memory as long as the
+// part does: each commit is read several times, and most of it is states and facts.
+type Span []byte
+
+// UnmarshalCBOR takes a byte string without copying it.
+func (s *Span) UnmarshalCBOR(data []byte) error {
+	const null = 0xf6
+	if len(data) == 1 && data[0] == null {
+		*s = nil
+		return nil
+	}
+	if head := spanHead(data); head > 0 {
+		*s = data[head:len(data):len(data)]
+		return nil
+	}
+	return errNoSpan
+}
+
+var errNoSpan = errors.New("want a byte string of known length")
+
+// spanHead is the length of what is before a byte string's content, which is the rest of the data; 0: it is something else.
+func spanHead(data []byte) int {
+	const byteString, oneByte, indefinite = 2, 24, 31
+	kind, size := data[0]>>5, data[0]&0x1f
+	switch {
+	case kind != byteString || size == indefinite:
+		return 0
+	case size < oneByte:
+		return 1
+	}
+	return 1 + 1<<(size-oneByte)
 }
 
 // CommitCodec encodes commits: the same commit gives the same bytes. It is safe for concurrent use.
@@ -104,7 +138,7 @@ func (c *CommitCodec) Encode(commit *Commit) ([]byte, error) {
 	return data, nil
 }
 
-// Decode reads a commit.
+// Decode reads a commit, whose spans are parts of the data.
 func (c *CommitCodec) Decode(data []byte) (*Commit, error) {
 	commit := new(Commit)
 	if err := c.dec.Unmarshal(data, commit); err != nil {

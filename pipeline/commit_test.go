@@ -1,6 +1,8 @@
 package pipeline_test
 
 import (
+	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -98,4 +100,34 @@ func FuzzDecodeFacts(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		_, _ = codec.DecodeFacts(pipeline.RecordFacts{Position: 1, Data: data})
 	})
+}
+
+// The spans of a commit are read back whatever their length takes in CBOR, and nothing else passes for one.
+func TestSpansAreReadBack(t *testing.T) {
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 1, 23, 24, 255, 256, 65535, 65536} {
+		want := &pipeline.Commit{Facts: bytes.Repeat([]byte("f"), size), Profiles: []pipeline.ProfileState{{ID: "p", State: bytes.Repeat([]byte("s"), size)}}, Hash: []byte("h")}
+		data, err := codec.Encode(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := codec.Decode(data)
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+			t.Errorf("of %d bytes: %v (-want +got):\n%s", size, err, diff)
+		}
+		if cap(got.Facts) != size && size > 0 {
+			t.Errorf("of %d bytes: what is appended would overwrite what follows", size)
+		}
+	}
+	for name, facts := range map[string]string{"text": "\x61f", "number": "\x05", "bytes of unknown length": "\x5f\x41f\xff", "list": "\x81\x05"} {
+		if _, err := codec.Decode([]byte("\xa1\x05" + facts)); err == nil || !strings.Contains(err.Error(), "want a byte string") {
+			t.Errorf("%s as facts: %v", name, err)
+		}
+	}
+	if got, err := codec.Decode([]byte("\xa1\x05\xf6")); err != nil || got.Facts != nil {
+		t.Errorf("null as facts: %v, %v", got, err)
+	}
 }

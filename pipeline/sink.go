@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -311,6 +312,7 @@ func (b *SinkBatch) close(states [][]ProfileState) error {
 				continue
 			}
 			known[s.ID] = true
+			runtime.Gosched() // to what decides: a range takes a processor for tens of milliseconds
 			p, err := profile.Decode(s.State)
 			if err != nil {
 				return fmt.Errorf("profile %s in commit %d: %w", s.ID, part.Sequence, err)

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -149,7 +150,7 @@ func (p *partition) readTail(ctx context.Context, subject string, mark, claim ui
 			}
 			if d.Sequence >= claim {
 				for id, last := range newest {
-					p.cache.restore(id, last.state, last.commit)
+					p.cache.restore(id, bytes.Clone(last.state), last.commit) // without the rest of its commit
 				}
 				return nil
 			}

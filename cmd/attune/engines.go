@@ -86,6 +86,9 @@ func (e *engines) startClickHouse(ctx context.Context, c *config.Config, progres
 	if err != nil {
 		return err
 	}
+	if err := e.clickhouse.GiveWay(); err != nil {
+		log.Debug("clickhouse shares evenly", "error", err) // a machine that refuses
+	}
 	c.ClickHouse.DSN, c.ClickHouse.HTTP = e.clickhouse.DSN(), e.clickhouse.HTTPURL()
 	return nil
 }

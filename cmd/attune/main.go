@@ -59,6 +59,7 @@ type streams struct {
 
 func main() {
 	embedded.MaybeClickHouse() // in the engine's child process this never returns
+	tuneMemory()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr})
 	stop()

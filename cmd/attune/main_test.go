@@ -33,6 +33,7 @@ const lifeLine = "ATTUNE_TEST_LIFE_LINE"
 
 func TestMain(m *testing.M) {
 	embedded.MaybeClickHouse()
+	tuneMemory()
 	if os.Getenv(lifeLine) != "" {
 		os.Unsetenv(lifeLine)
 		go func() {

@@ -317,6 +317,15 @@ func (ch *ClickHouse) HTTPURL() string {
 // PID is the child's process id.
 func (ch *ClickHouse) PID() int { return ch.cmd.Process.Pid }
 
+// GiveWay has the server work, from now on, when no other process of this machine wants to: for one beside the pipeline,
+// whose decisions its merges would hold up by tens of milliseconds. It can't be taken back.
+func (ch *ClickHouse) GiveWay() error {
+	if err := giveWay(ch.cmd.Process); err != nil {
+		return fmt.Errorf("lower the priority of embedded clickhouse: %w", err)
+	}
+	return nil
+}
+
 // Done is closed when the child has ended, however it came to it.
 func (ch *ClickHouse) Done() <-chan struct{} { return ch.done }
 

@@ -22,6 +22,8 @@ func processAlive(pid int) bool {
 
 func ownGroup(*exec.Cmd) {}
 
+func giveWay(*os.Process) error { return ErrUnsupported }
+
 func killGroup(p *os.Process) error { return p.Kill() }
 
 func inode(os.FileInfo) uint64 { return 0 }

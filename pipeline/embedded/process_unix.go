@@ -36,6 +36,12 @@ func processAlive(pid int) bool {
 // ownGroup keeps the terminal's Ctrl-C away from the command: only the parent decides when it ends.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
+// lowestPriority is how far a process can give way to others when all are busy: from 0, not at all.
+const lowestPriority = 19
+
+// giveWay has the command and what it started work when others don't.
+func giveWay(p *os.Process) error { return unix.Setpriority(unix.PRIO_PGRP, p.Pid, lowestPriority) }
+
 // killGroup ends the command and what it started.
 func killGroup(p *os.Process) error { return unix.Kill(-p.Pid, unix.SIGKILL) }
 

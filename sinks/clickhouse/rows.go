@@ -2,6 +2,7 @@ package clickhouse
 
 import (
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -33,6 +34,9 @@ func (r *rows) add(column string, values any) {
 func (r *rows) addJSON(column string, values []event.Object, typed ...string) {
 	whole, parse, keep := make([]string, len(values)), make([]string, len(values)), make([]string, len(values))
 	for i, v := range values {
+		if i%32 == 0 {
+			runtime.Gosched() // as Sink.attempt does
+		}
 		whole[i] = string(v)
 		switch {
 		case len(v) == 0:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,6 +149,7 @@ func (s *Sink) attempt(ctx context.Context, r *rows) error {
 		return err
 	}
 	for i, values := range r.data {
+		runtime.Gosched() // a batch takes a processor for tens of milliseconds, and decisions share it
 		if err := batch.Column(i).Append(values); err != nil {
 			_ = batch.Abort()
 			return &clientError{fmt.Errorf("column %s: %w", r.columns[i], err)}

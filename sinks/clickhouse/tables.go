@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"iter"
 	"math"
+	"runtime"
 	"slices"
 	"time"
 
@@ -88,6 +89,7 @@ func byName(scores []profile.Propensity) (value, confidence map[string]float64) 
 func enriched(parts []pipeline.SinkPart) iter.Seq2[*pipeline.Enriched, uint16] {
 	return func(yield func(*pipeline.Enriched, uint16) bool) {
 		for _, part := range parts {
+			runtime.Gosched() // as Sink.attempt does
 			for i := range part.Facts.Events {
 				if !yield(&part.Facts.Events[i], uint16(part.Partition)) {
 					return
