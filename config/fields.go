@@ -26,7 +26,9 @@ func newFields(declared vault.Declared) fields {
 func (f fields) behind(path string, trait, value bool) (message, hint string) {
 	parts := strings.Split(path, ".")
 	for i, name := range parts {
-		trait = trait && i == 0
+		if i > 0 {
+			trait = vault.IsPerson(parts[i-1])
+		}
 		if f.names.Withheld(name) {
 			return name + " stays behind by normalize.strict, so it is never there", fmt.Sprintf("if it says nothing personal, list %s in normalize.open_fields", name)
 		}

@@ -266,3 +266,15 @@ func BenchmarkForms(b *testing.B) {
 		})
 	}
 }
+
+func TestIsAddress(t *testing.T) {
+	for text, want := range map[string]bool{
+		"ada@shop.example": true, " Ada.L+news@SHOP.example ": true, "Ada <ada@shop.example>": true, "mailto:ada@shop.example": true, "jörg@bücher.de": true,
+		"": false, "@ada": false, "ada@home": false, "ada@shop.": false, "3@9.99": false, "pkg@1.2.3": false, "2 @ 3.x": false, "write to ada@shop.example": false,
+		"https://ada@shop.example": false, "https://shop.example/@ada.lovelace": false, "ada@shop.example/x.y": false, "a@b@shop.example": false, "ada@.x": false,
+	} {
+		if got := IsAddress(text); got != want {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -13,6 +13,7 @@ type Names struct {
 	fields  map[string]string // by plain name, the field's name in the vault
 	endings []string          // personal also at the end of a longer name, which is then the field's own
 	open    map[string]bool   // by plain name: not personal, whatever it ends in
+	own     map[string]bool   // those of them that the installation declared
 	strict  bool
 }
 
@@ -21,7 +22,8 @@ type Names struct {
 type Declared struct {
 	// Personal fields go into the vault as well.
 	Personal []string
-	// Open fields are not personal, whatever they end in; their members are judged by their own names.
+	// Open fields are not personal, whatever they end in and whatever text they hold; their members are judged by their
+	// own names.
 	Open []string
 	// Strict lets nothing on that is neither personal nor open.
 	Strict bool
@@ -71,13 +73,14 @@ func NewNames(d Declared) *Names {
 			"shippingaddress": "shipping_address", "billingaddress": "billing_address",
 			"postcode": "postal_code", "postalcode": "postal_code", "zip": "postal_code", "zipcode": "postal_code",
 			"birthday": "birthday", "birthdate": "birthday", "dateofbirth": "birthday", "dob": "birthday",
-			"ip": "ip", "ipaddress": "ip", "ssn": "ssn", "passport": "passport", "iban": "iban", "avatar": "avatar",
+			"ip": "ip", "ipaddress": "ip", "clientip": "ip", "customerip": "ip", "userip": "ip", "remoteip": "ip", "browserip": "ip",
+			"remoteaddr": "ip", "ssn": "ssn", "passport": "passport", "iban": "iban", "avatar": "avatar",
 		},
 		endings: []string{ // customer_email, shippingFirstName, contact-phone
-			"email", "emailaddress", "phone", "phonenumber", "mobilenumber", "firstname", "lastname", "fullname", "surname",
-			"recipientname", "streetaddress", "shippingaddress", "billingaddress", "postcode", "postalcode", "zipcode", "birthday", "birthdate", "ipaddress",
+			"email", "emailaddress", "phone", "phonenumber", "phoneno", "mobilenumber", "mobileno", "firstname", "middlename", "lastname",
+			"fullname", "surname", "customername", "contactname", "recipientname", "streetaddress", "shippingaddress", "billingaddress", "postcode", "postalcode", "zipcode", "birthday", "birthdate", "ipaddress",
 		},
-		open: map[string]bool{}, strict: d.Strict,
+		open: map[string]bool{}, own: map[string]bool{}, strict: d.Strict,
 	}
 	for _, name := range d.Personal {
 		if _, known := n.fields[plain(name)]; !known {
@@ -86,6 +89,9 @@ func NewNames(d Declared) *Names {
 	}
 	for _, name := range slices.Concat(ecommerce(), d.Open) {
 		n.open[plain(name)] = true
+	}
+	for _, name := range d.Open {
+		n.own[plain(name)] = true
 	}
 	return n
 }
@@ -103,15 +109,15 @@ func ecommerce() []string {
 // Plain lists the names that are personal by themselves, in their plain spelling, sorted.
 func (n *Names) Plain() []string { return slices.Sorted(maps.Keys(n.fields)) }
 
-// Personal tells whether a field of this name is personal, and what the vault calls it. In traits, name is the
-// customer's; elsewhere it is a product's or a page's. Of a name with dots, which rules read as a path, the last
-// part counts.
-func (n *Names) Personal(name string, traits bool) (field string, ok bool) {
-	if dot := strings.LastIndexByte(name, '.'); dot >= 0 {
-		name, traits = name[dot+1:], false
+// Personal tells whether a field of this name is personal, and what the vault calls it. In traits and in an object that
+// is a person, name is theirs; elsewhere it is a product's or a page's. Of a name with dots, which rules read as a path,
+// the last part counts.
+func (n *Names) Personal(name string, person bool) (field string, ok bool) {
+	if within, last := cut(name); within != "" {
+		name, person = last, IsPerson(within)
 	}
 	plain := plain(name)
-	if plain == "name" && traits {
+	if plain == "name" && person {
 		return "name", true
 	}
 	if field, ok = n.fields[plain]; ok {
@@ -124,6 +130,25 @@ func (n *Names) Personal(name string, traits bool) (field string, ok bool) {
 	}
 	return "", false
 }
+
+// IsPerson tells whether an object of this name, or those in a list of this name, are people.
+func IsPerson(name string) bool {
+	_, name = cut(name)
+	switch strings.TrimSuffix(plain(name), "s") {
+	case "customer", "user", "buyer", "shopper", "member", "subscriber", "contact", "recipient", "consignee", "guest", "person", "people":
+		return true
+	}
+	return false
+}
+
+// cut takes the last part off a name with dots.
+func cut(name string) (within, last string) {
+	dot := strings.LastIndexByte(name, '.')
+	return name[:max(0, dot)], name[dot+1:]
+}
+
+// Open tells whether the installation declared that a field of this name holds nothing personal.
+func (n *Names) Open(name string) bool { return n.own[plain(name)] }
 
 // Withheld tells whether a field stays behind, its name included: only what is declared may go on, and it is not.
 func (n *Names) Withheld(name string) bool {

@@ -56,7 +56,12 @@
 // the campaign, locale, timezone and page path. Everything else of the context stays behind.
 //
 // Which fields are personal is known by their names: the default list of package vault and the installation's
-// personal_fields. With strict, that list is turned around: what is neither personal nor open (open_fields, and the fields
-// of Segment's ecommerce spec) stays behind, its name and members included, and is kept nowhere. What a field that was
-// declared open holds is the installation's word: nothing looks into texts.
+// personal_fields; the name of a customer, user, contact or other person is, that of a product is not. A text that is an
+// e-mail address as a whole is personal whatever its field is called, unless open_fields has it; so are a user id, a group
+// id and an event's or a page's name that are one, and an id that is a phone number with its country code.
+//
+// With strict, that list is turned around: what is neither personal nor open (open_fields, and the fields of Segment's
+// ecommerce spec) stays behind, its name and members included, and is kept nowhere. What a field that was declared open
+// holds is the installation's word. Nothing looks into longer texts: an address in the middle of one, or in the query of
+// a page's URL, goes on without strict.
 package normalize

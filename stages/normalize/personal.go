@@ -33,6 +33,8 @@ type treatment struct {
 	within   string // the part of a dotted name before the field
 	field    string // as the vault calls it
 	personal bool
+	person   bool // an object of this name is a person
+	open     bool // the installation says that nothing in it is personal
 	withheld bool // nobody declared it: the name may be a person's too
 	formed   bool // its values may have a normal form
 }
@@ -69,6 +71,7 @@ func (s *separator) treat(name []byte, traits bool) treatment {
 	t.field, t.personal = s.names.Personal(t.name, traits)
 	t.within = t.name[:strings.LastIndexByte(t.name, '.')+1]
 	t.withheld, t.formed = s.names.Withheld(t.name), normal.HasForm(t.name)
+	t.person, t.open = vault.IsPerson(t.name), s.names.Open(t.name)
 	var b bytes.Buffer
 	quote(&b, t.name)
 	t.key = b.String() + ":"
@@ -82,7 +85,7 @@ func (s *separator) treat(name []byte, traits bool) treatment {
 }
 
 // split returns the object with hashes in place of its personal fields, nested ones too, and adds those to
-// fields. In traits, `name` is the customer's; elsewhere it is a product's or a page's.
+// fields. In traits and in people, `name` is theirs; elsewhere it is a product's or a page's.
 func (s *separator) split(o event.Object, traits bool, at event.Instant, fields map[string]vault.Field, path string) event.Object {
 	if o == nil {
 		return nil
@@ -126,21 +129,28 @@ func (s *separator) object(b *bytes.Buffer, o event.Object, traits bool, at even
 				return
 			}
 		}
-		if raw := v.Raw(); raw[0] != '{' && raw[0] != '[' {
-			b.Write(raw)
-			return
-		}
-		s.value(b, v, at, fields, path+t.name+".")
+		s.value(b, v, &t, at, fields, path)
 	})
 	b.WriteByte('}')
 }
 
-func (s *separator) value(b *bytes.Buffer, v event.Value, at event.Instant, fields map[string]vault.Field, path string) {
-	if o, ok := v.Object(); ok {
-		s.object(b, o, false, at, fields, path)
+// value writes what a field holds that is not personal by its name.
+func (s *separator) value(b *bytes.Buffer, v event.Value, t *treatment, at event.Instant, fields map[string]vault.Field, path string) {
+	switch raw := v.Raw(); {
+	case raw[0] == '{':
+		o, _ := v.Object()
+		s.object(b, o, t.person, at, fields, path+t.name+".")
 		return
-	}
-	if raw := v.Raw(); raw[0] != '[' {
+	case raw[0] == '"' && !t.open && bytes.ContainsAny(raw, `@\`): // an @ may be escaped
+		if text, _ := v.Text(); normal.IsAddress(text) {
+			value, address := s.normal("email", v)
+			fields[path+t.name] = vault.Field{Value: value, At: at}
+			b.WriteString(`"hash:` + s.hash.Hash("email", address) + `"`)
+			return
+		}
+		b.Write(raw)
+		return
+	case raw[0] != '[':
 		b.Write(raw)
 		return
 	}
@@ -151,7 +161,7 @@ func (s *separator) value(b *bytes.Buffer, v event.Value, at event.Instant, fiel
 			b.WriteByte(',')
 		}
 		first = false
-		s.value(b, item, at, fields, path)
+		s.value(b, item, t, at, fields, path)
 		return true
 	})
 	b.WriteByte(']')
@@ -183,11 +193,25 @@ func quote(b *bytes.Buffer, name string) {
 	b.WriteString(`"` + name + `"`)
 }
 
-// user is the user id as it goes on: an id that is itself an address is personal.
+// user is the user id as it goes on: an id that is itself an address, or a phone number with its country code, is
+// personal.
 func (s *separator) user(id string) string {
 	if strings.Contains(id, "@") {
 		address, _ := normal.Email(id)
 		return "hash:" + s.hash.Hash("email", address)
 	}
+	if strings.HasPrefix(id, "+") {
+		if number, ok := s.forms.Phone(id, ""); ok {
+			return "hash:" + s.hash.Hash("phone", number)
+		}
+	}
 	return id
+}
+
+// title is an event's or a page's name as it goes on.
+func (s *separator) title(name string) string {
+	if normal.IsAddress(name) {
+		return s.user(name)
+	}
+	return name
 }

@@ -245,7 +245,7 @@ func (o *session) conclude(p *prepared, first claims.Claim) {
 		}
 		return
 	}
-	name := c.Name
+	name := o.stage.split.title(c.Name)
 	if c.Type == event.Group {
 		name = o.stage.split.user(name) // a group's id may be a person's address, as a user's may
 	}

@@ -17,8 +17,8 @@ type Settings struct {
 	// PersonalFields are personal beside those that always are (email, phone, names, address, birthday, ip, …), in traits and
 	// properties, nested ones too. Names are compared without case, underscores, hyphens and spaces. Default none.
 	PersonalFields []string `yaml:"personal_fields" json:"personal_fields"`
-	// OpenFields are not personal: they go on under Strict, and whatever their names end in. Their members are judged by
-	// their own names. Default none; the fields of Segment's ecommerce spec are open without being listed.
+	// OpenFields are not personal: they go on under Strict, and whatever their names end in and hold. Their members are
+	// judged by their own names. Default none; the fields of Segment's ecommerce spec are open without being listed.
 	OpenFields []string `yaml:"open_fields" json:"open_fields"`
 	// Strict lets only declared fields go on: those that are open, and hashes of those that are personal. What nobody
 	// declared stays behind, with its name and all that it holds. Default false.

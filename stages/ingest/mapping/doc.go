@@ -26,9 +26,9 @@
 //	each: .orders[]                 # the payload's items; default: the payload is the one item
 //	let:                            # names for all below, in this order
 //	  customer: .customer // $payload.customer
-//	ignore: .test == true           # items that mean nothing: taken, and no call
 //	refuse:                         # items that a person should look at: parked with this reason
 //	  - {reason: no_currency, when: .currency == null}
+//	ignore: .test == true           # other items that mean nothing: taken, and no call
 //	id: .id                         # tells a repeat from news; default: a hash of the item
 //	calls:                          # an item becomes a call for each of these whose when holds
 //	  - when: .status == "paid"

@@ -35,7 +35,7 @@ func TestDocumentedMapping(t *testing.T) {
 		{"id": "o2", "test": true, "currency": "EUR"}, {"id": "o3"}]}`)
 	const want = `0 {"type":"track","messageId":"my-shop:o1","userId":"7","event":"Order Completed","timestamp":"2026-05-01T10:00:00Z","properties":{"order_id":"A-1","products":[{"price":19.99,"product_id":"s","quantity":1}],"revenue":"19.99"}}
 0 {"type":"identify","messageId":"my-shop:o1#1","userId":"7","traits":{"country":"DE","email":"ada@shop.example"}}
-! no_currency: doc.go:13: item 2: refuse[0].when: the mapping refuses the item
+! no_currency: doc.go:12: item 2: refuse[0].when: the mapping refuses the item
 1 ignored
 `
 	if got != want {
