@@ -8,13 +8,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/topology"
 )
 
 // settleWithin is how long a figure may stand still on its way to what is wanted.
 const settleWithin = 90 * time.Second
 
-// settles waits until a query gives the figure, for as long as it comes nearer.
-func (d *deployment) settles(what, query string, want int) {
+// settles waits until a query gives the figure, for as long as it comes nearer, and tells whether it did.
+func (d *deployment) settles(what, query string, want int) bool {
 	d.t.Helper()
 	last, since := "", time.Now()
 	for time.Since(since) < settleWithin {
@@ -23,7 +28,7 @@ func (d *deployment) settles(what, query string, want int) {
 			got = err.Error()
 		}
 		if got == strconv.Itoa(want) {
-			return
+			return true
 		}
 		if got != last {
 			last, since = got, time.Now()
@@ -31,6 +36,57 @@ func (d *deployment) settles(what, query string, want int) {
 		time.Sleep(300 * time.Millisecond) // between two looks at other processes
 	}
 	d.t.Errorf("%s: %s, want %d: it has not moved for %s", what, last, want, settleWithin)
+	return false
+}
+
+// lacking shows the customers who wait for a decision, as they are, and the wake-ups that the broker holds.
+func (d *deployment) lacking(query string, want []string) {
+	d.t.Helper()
+	text, err := d.sql(query)
+	if err != nil {
+		d.t.Error(err)
+	}
+	got := strings.Split(text, "\n")
+	shown := 0
+	for _, row := range want {
+		if slices.Contains(got, row) {
+			continue
+		}
+		user, _, _ := strings.Cut(row, "\t")
+		if shown++; shown <= 3 {
+			d.t.Logf("at %s %s should have decided %q:\n%s", time.Now().UTC().Format(time.RFC3339Nano), user, row, output(d.t, "profile", "--config", d.file, "--json", "user:"+user))
+		}
+	}
+	d.t.Logf("wake-ups: %s", d.wakes())
+}
+
+// wakes are the messages of the stream of wake-ups, by subject.
+func (d *deployment) wakes() string {
+	conn, err := nats.Connect(d.broker)
+	if err != nil {
+		return err.Error()
+	}
+	defer conn.Close()
+	js, err := jetstream.New(conn)
+	if err != nil {
+		return err.Error()
+	}
+	stream, err := js.Stream(d.t.Context(), topology.Wakeups)
+	if err != nil {
+		return err.Error()
+	}
+	info, err := stream.Info(d.t.Context(), jetstream.WithSubjectFilter(">"))
+	if err != nil {
+		return err.Error()
+	}
+	var said strings.Builder
+	for subject := range info.State.Subjects {
+		m, err := stream.GetLastMsgForSubject(d.t.Context(), subject)
+		if err == nil {
+			fmt.Fprintf(&said, "\n%s %d %s %v", subject, m.Sequence, m.Time.UTC().Format(time.RFC3339Nano), m.Header["Nats-Schedule"])
+		}
+	}
+	return said.String()
 }
 
 // rows compares what a query says with the oracle, row by row.
@@ -79,13 +135,18 @@ func (d *deployment) judge(shoppers []*shopper) {
 	}
 	began := time.Now()
 	d.settles("events in ClickHouse", "SELECT uniqExact(event_id) FROM events WHERE type IN ('track', 'identify')", calls)
-	d.settles("decisions that fired", "SELECT uniqExact(decision_id) FROM decisions WHERE outcome = 'fired'", fired)
+	const customers = "(SELECT DISTINCT user_id, profile_id FROM events WHERE type = 'identify') AS c"
+	const decided = `
+		SELECT user_id, uniqExactIf(cause, campaign = 'cart'), uniqExactIf(cause, campaign = 'checkout'), countIf(campaign = 'thanks'), countIf(campaign != '')
+		FROM ` + customers + ` LEFT JOIN decisions AS s USING profile_id GROUP BY user_id`
+	if !d.settles("decisions that fired", "SELECT uniqExact(decision_id) FROM decisions WHERE outcome = 'fired'", fired) {
+		d.lacking(decided, decisions)
+	}
 	d.settles("mails whose end is known", "SELECT uniqExact(decision_id) FROM messages", fired)
 	d.settles("profiles that went on in another one", "SELECT uniqExact(loser) FROM profile_merges WHERE refused = ''", ties)
 	d.settles("and are marked so", "SELECT countIf(merged_into != '') FROM profiles FINAL", ties)
 	d.t.Logf("%d events, %d merges and %d mails were all there %s after the last", calls, ties, fired, time.Since(began).Round(time.Millisecond))
 
-	const customers = "(SELECT DISTINCT user_id, profile_id FROM events WHERE type = 'identify') AS c"
 	d.rows("each event once, in its customer's order, in one partition", `
 		SELECT user_id, count(), uniqExact(event_id), max(n),
 			arrayMap(e -> e.2, arraySort(groupArray((sequence, n)))) = arraySort(groupArray(n)), uniqExact(partition)
@@ -100,9 +161,7 @@ func (d *deployment) judge(shoppers []*shopper) {
 		SELECT user_id, countIf(segment = 'hot' AND entered), countIf(segment = 'hot' AND NOT entered),
 			countIf(segment = 'loyal' AND entered), countIf(segment = 'loyal' AND NOT entered)
 		FROM `+customers+` LEFT JOIN segment_changes AS s USING profile_id GROUP BY user_id`, changes)
-	d.rows("decisions", `
-		SELECT user_id, uniqExactIf(cause, campaign = 'cart'), uniqExactIf(cause, campaign = 'checkout'), countIf(campaign = 'thanks'), countIf(campaign != '')
-		FROM `+customers+` LEFT JOIN decisions AS s USING profile_id GROUP BY user_id`, decisions)
+	d.rows("decisions", decided, decisions)
 	for what, query := range map[string]string{
 		"decisions that are there twice":     "SELECT count() - uniqExact(decision_id) FROM decisions",
 		"decisions that did not fire":        "SELECT countIf(outcome != 'fired') FROM decisions",

@@ -108,6 +108,7 @@ type deployment struct {
 	folder    string
 	file      string // attune.yaml
 	dsn       string // for questions
+	broker    string // its address
 	ingests   []string
 	mails     *mailbox.Mailbox
 	processes []*process
@@ -191,12 +192,13 @@ func (d *deployment) configure(broker int, dsn string, web int) {
 		d.t.Fatal(err)
 	}
 	d.file = filepath.Join(d.folder, "attune.yaml")
+	d.broker = "nats://127.0.0.1:" + strconv.Itoa(broker)
 	settings := fmt.Sprintf(`
-nats: {url: "nats://127.0.0.1:%d"}
+nats: {url: "%s"}
 clickhouse: {dsn: "%s", http: "http://127.0.0.1:%d", retry_pause: 1s}
 ingest: {write_keys: [{name: web, key: secret}]}
 destinations: {mail: {smtp: {host: %s, port: %s, tls: none}}}
-`, broker, dsn, web, host, port)
+`, d.broker, dsn, web, host, port)
 	if err := os.WriteFile(d.file, []byte(settings), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
