@@ -78,7 +78,8 @@ type ProfileState struct {
 }
 
 // Span is a part of the commit that it was decoded from, which must not change any more and stays in memory as long as the
-// part does: each commit is read several times, and most of it is states and facts.
+// part does: each commit is read several times, and most of it is states and facts. Only CommitCodec.Decode may read one:
+// a decoder of a stream uses its buffer again.
 type Span []byte
 
 // UnmarshalCBOR takes a byte string without copying it.

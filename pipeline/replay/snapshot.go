@@ -11,7 +11,6 @@ import (
 	"github.com/fxamacker/cbor/v2"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"attune/pipeline"
 	"attune/pipeline/topology"
 )
 
@@ -64,7 +63,7 @@ func (s *SnapshotWriter) Add(state *State) error {
 	}
 	slices.Sort(ids)
 	for _, id := range ids {
-		if err := s.write(pipeline.ProfileState{ID: id, State: state.Profiles[id]}); err != nil {
+		if err := s.write(snapshotProfile{ID: id, State: state.Profiles[id]}); err != nil {
 			return err
 		}
 	}
@@ -125,6 +124,12 @@ func NewSnapshotReader(ctx context.Context, js jetstream.JetStream, r io.Reader)
 	return s, nil
 }
 
+// snapshotProfile is one encoded profile. It is not a pipeline.ProfileState, whose bytes would be parts of the decoder's buffer.
+type snapshotProfile struct {
+	ID    string `cbor:"1,keyasint"`
+	State []byte `cbor:"2,keyasint"`
+}
+
 // Next reads the state of one partition; io.EOF after the last.
 func (s *SnapshotReader) Next() (*State, error) {
 	var p part
@@ -143,7 +148,7 @@ func (s *SnapshotReader) Next() (*State, error) {
 	}
 	p.State.Profiles = make(map[string][]byte, p.Profiles)
 	for range p.Profiles {
-		var one pipeline.ProfileState
+		var one snapshotProfile
 		if err := s.read(&one); err != nil {
 			return nil, fmt.Errorf("read snapshot: partition %d: %w", p.State.Partition, err)
 		}
