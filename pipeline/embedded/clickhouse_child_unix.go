@@ -43,7 +43,8 @@ func MaybeClickHouse() {
 // clickHouseMain runs the server until its standard input, which is the parent's life line, ends.
 func clickHouseMain(library string) int {
 	runtime.LockOSThread() // the library's main wants the main thread
-	// Beside the pipeline on one machine, analytics give way to decisions. The library's threads inherit it.
+	// Beside the pipeline on one machine, analytics give way to decisions, if not yet as far as GiveWay makes them: a start
+	// is waited for. The library's threads inherit it.
 	_ = unix.Setpriority(unix.PRIO_PROCESS, 0, niceness) // a machine that refuses shares evenly
 	// The parent alone decides when the server ends; a vanished log reader is no reason either.
 	signal.Ignore(syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
@@ -92,7 +93,7 @@ func clickHouseMain(library string) int {
 	return 0
 }
 
-// niceness is how far ClickHouse gives way to other processes when all are busy: from 0, not at all, to 19.
+// niceness is how far ClickHouse gives way from its start on: from 0, not at all, to lowestPriority.
 const niceness = 10
 
 // lockDescriptor is the data folder's lock, the first of exec.Cmd's extra files: it stays open, unused, so that

@@ -36,7 +36,7 @@ func processAlive(pid int) bool {
 // ownGroup keeps the terminal's Ctrl-C away from the command: only the parent decides when it ends.
 func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// lowestPriority is how far a process can give way to others when all are busy: from 0, not at all.
+// lowestPriority is as far as a process can give way to others when all are busy.
 const lowestPriority = 19
 
 // giveWay has the command and what it started work when others don't.
