@@ -121,6 +121,7 @@ func (w *Worker) share(ctx context.Context, lease int) error {
 
 func (s *sharing) note(entry jetstream.KeyValueEntry) {
 	if entry == nil {
+		s.picture.live = true
 		return
 	}
 	if s.picture.note(entry) {
@@ -136,6 +137,7 @@ func (s *sharing) act(ctx context.Context) error {
 	if s.owners == nil {
 		s.divide()
 	}
+	s.bury(ctx)
 	changes, err := s.decide()
 	if err != nil || len(changes) == 0 {
 		return err
@@ -145,6 +147,20 @@ func (s *sharing) act(ctx context.Context) error {
 	}
 	_, err = s.decide()
 	return err
+}
+
+// bury takes away the heartbeats that the broker has not dropped. It need not succeed.
+func (s *sharing) bury(ctx context.Context) {
+	for id, b := range s.picture.graves() {
+		delete(s.picture.beats, id) // once is enough
+		ctx, cancel := context.WithTimeout(ctx, TTL)
+		err := s.w.bucket.Purge(ctx, memberPrefix+id, jetstream.LastRevision(b.revision), jetstream.PurgeTTL(5*TTL))
+		cancel()
+		if err != nil {
+			s.w.config.Log.Debug("take a dead worker's heartbeat away", "worker", id, "error", err)
+			return
+		}
+	}
 }
 
 func (s *sharing) divide() {

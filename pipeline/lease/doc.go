@@ -1,6 +1,7 @@
 // Package lease shares the topics of the chains out among the workers that run them.
 //
-// Each worker beats one heartbeat, a key of the bucket that the broker drops when it isn't renewed. From the
+// Each worker beats one heartbeat, a key of the bucket with the broker's timestamp: who hasn't renewed it while others
+// have is dead (see [Picture]). From the
 // living workers everyone computes the same shares (rendezvous hashing, bounded so that nobody has more than
 // one topic more than another). A claim per topic keeps two from reading it at the same time: the new owner
 // waits until the former one has committed, folded and let go, or is dead.

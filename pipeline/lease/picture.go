@@ -36,9 +36,25 @@ type Claim struct {
 type Topic struct{ Chain, Name string }
 
 // Picture is what the bucket says at a moment.
+//
+// Who lives is told by the times at which the broker stored the heartbeats, the newest of which is the present: a worker
+// whose heartbeat is older than that by more than [TTL] is dead, whether the broker has dropped it or not. For a broker
+// that was killed may bring heartbeats back that had long expired, and never drop them again (seen with nats-server
+// v2.15.2: of a key that is kept once, what expires last is marked as deleted on disk, what was overwritten before is not).
 type Picture struct {
-	Members map[string]Member // by id
+	Members map[string]Member // the living, by id
 	Claims  map[Topic]Claim
+
+	beats    map[string]beat // of all whose heartbeat is there
+	now      time.Time       // the broker's
+	revision uint64          // which told it
+	live     bool            // what was there is read: entries come as they are stored
+}
+
+// beat is when a heartbeat was stored.
+type beat struct {
+	at       time.Time
+	revision uint64
 }
 
 const (
@@ -49,7 +65,7 @@ const (
 func (t Topic) key() string { return claimPrefix + t.Chain + "." + t.Name }
 
 func newPicture() *Picture {
-	return &Picture{Members: map[string]Member{}, Claims: map[Topic]Claim{}}
+	return &Picture{Members: map[string]Member{}, Claims: map[Topic]Claim{}, beats: map[string]beat{}}
 }
 
 // Look reads the bucket.
@@ -68,7 +84,7 @@ func Look(ctx context.Context, js jetstream.JetStream) (*Picture, error) {
 		select {
 		case entry := <-watch.Updates():
 			if entry == nil {
-				return p, nil
+				return p, p.lookUpTime(ctx, js)
 			}
 			p.note(entry)
 		case <-ctx.Done():
@@ -77,17 +93,78 @@ func Look(ctx context.Context, js jetstream.JetStream) (*Picture, error) {
 	}
 }
 
+// lookUpTime asks the broker for the time: whoever only looks beats no heartbeat that tells it.
+func (p *Picture) lookUpTime(ctx context.Context, js jetstream.JetStream) error {
+	stream, err := js.Stream(ctx, "KV_"+topology.Leases)
+	if err != nil {
+		return fmt.Errorf("read bucket %s: %w", topology.Leases, err)
+	}
+	p.now = stream.CachedInfo().TimeStamp
+	p.mourn()
+	return nil
+}
+
 // note takes over one entry and tells whether other workers, or what they serve, are there than before.
 func (p *Picture) note(entry jetstream.KeyValueEntry) (moved bool) {
+	if entry.Revision() > p.revision {
+		p.pass(entry.Created())
+		p.revision = entry.Revision()
+	}
+	moved = p.take(entry)
+	return p.mourn() || moved
+}
+
+// pass moves the present. A time in which nobody's heartbeat was stored counts for nobody: it was the broker that was away.
+func (p *Picture) pass(now time.Time) {
+	if gap := now.Sub(p.now); p.live && gap > TTL/2 {
+		for id, b := range p.beats {
+			b.at = b.at.Add(gap)
+			p.beats[id] = b
+		}
+	}
+	p.now = now
+}
+
+// mourn tells whether somebody has died.
+func (p *Picture) mourn() (died bool) {
+	for id := range p.Members {
+		if p.now.Sub(p.beats[id].at) > TTL {
+			delete(p.Members, id)
+			died = true
+		}
+	}
+	return died
+}
+
+// graveAge is how long a dead worker's heartbeat is left to the broker to drop.
+const graveAge = 30 * TTL
+
+// graves are the heartbeats that the broker should have dropped long ago, by worker.
+func (p *Picture) graves() map[string]beat {
+	var all map[string]beat
+	for id, b := range p.beats {
+		if p.now.Sub(b.at) <= graveAge {
+			continue
+		}
+		if all == nil {
+			all = map[string]beat{}
+		}
+		all[id] = b
+	}
+	return all
+}
+
+func (p *Picture) take(entry jetstream.KeyValueEntry) (moved bool) {
 	stored := entry.Operation() == jetstream.KeyValuePut
 	if id, ok := strings.CutPrefix(entry.Key(), memberPrefix); ok {
 		before, known := p.Members[id]
 		var now Member
 		if !stored || json.Unmarshal(entry.Value(), &now) != nil {
 			delete(p.Members, id)
+			delete(p.beats, id)
 			return known
 		}
-		p.Members[id] = now
+		p.Members[id], p.beats[id] = now, beat{entry.Created(), entry.Revision()}
 		return !known || before.Leaving != now.Leaving
 	}
 	rest, ok := strings.CutPrefix(entry.Key(), claimPrefix)

@@ -288,6 +288,39 @@ func TestDeadWorkerIsReplaced(t *testing.T) {
 	}
 }
 
+// A broker that was killed may bring heartbeats back that had expired, and never drop them again: their workers are dead
+// all the same, and what they claimed is taken over.
+func TestDeadStayDead(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 4)
+	_, js := h.connect(h.n.URL())
+	put := func(key, value string) {
+		t.Helper()
+		if _, err := js.Publish(t.Context(), "$KV."+topology.Leases+"."+key, []byte(value)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("worker.dead", `{"id":"dead","host":"gone","chains":{"customer":["0","1","2","3"]}}`)
+	for _, name := range h.topics {
+		put("claim.customer."+name, "dead")
+	}
+	first := h.join(h.n.URL(), 0)
+	h.await("the only one who lives has all", map[*tenant]int{first: 4})
+	put("worker.dies", `{"id":"dies","host":"gone","chains":{"customer":["0","1","2","3"]}}`)
+	h.await("the living make room for another one", map[*tenant]int{first: 2})
+	h.await("who is dead", map[*tenant]int{first: 4})
+	p, err := Look(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if workers := p.Workers(); len(workers) != 1 || workers[0].ID != first.worker.ID() {
+		t.Errorf("the bucket shows the workers %+v", workers)
+	}
+	if n := first.metric("attune_takeovers_total"); n != 4 {
+		t.Errorf("%g takeovers are counted, want 4", n)
+	}
+}
+
 // A worker that hears and says nothing for longer than its lease, like one that is stopped, lets go by itself,
 // and takes part again when it is back.
 func TestSilencedWorkerLetsGoAndComesBack(t *testing.T) {
