@@ -192,13 +192,17 @@ func (d *deployment) configure(broker int, dsn string, web int) {
 		d.t.Fatal(err)
 	}
 	d.file = filepath.Join(d.folder, "attune.yaml")
-	d.broker = "nats://127.0.0.1:" + strconv.Itoa(broker)
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(broker))
+	d.broker = "nats://" + address
+	if os.Getenv(withoutFences) != "" {
+		address = unfenced(d.t, address)
+	}
 	settings := fmt.Sprintf(`
-nats: {url: "%s"}
+nats: {url: "nats://%s"}
 clickhouse: {dsn: "%s", http: "http://127.0.0.1:%d", retry_pause: 1s}
 ingest: {write_keys: [{name: web, key: secret}]}
 destinations: {mail: {smtp: {host: %s, port: %s, tls: none}}}
-`, d.broker, dsn, web, host, port)
+`, address, dsn, web, host, port)
 	if err := os.WriteFile(d.file, []byte(settings), 0o600); err != nil {
 		d.t.Fatal(err)
 	}
