@@ -13,4 +13,6 @@
 // What can't be read for certain stays as the producer wrote it: a wrong guess would merge two customers, an
 // unknown form only keeps them apart. The local part of an address is folded too, against the letter of
 // RFC 5321, since no provider of note tells A@x from a@x and producers write both.
+//
+// Inside longer texts and URLs, WithoutAddresses finds addresses.
 package normal

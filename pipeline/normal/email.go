@@ -19,17 +19,16 @@ func Email(text string) (address string, ok bool) {
 }
 
 // IsAddress tells whether text is an e-mail address and hardly anything else, for fields whose name says nothing: the domain
-// ends in a top-level domain of letters.
+// ends in a top-level domain.
 func IsAddress(text string) bool {
 	address, ok := Email(text)
-	if !ok || strings.Contains(address, "://") {
+	local, domain, _ := strings.Cut(address, "@")
+	if !ok || strings.ContainsAny(local, "/?&=") { // of a URL
 		return false
 	}
-	_, domain, _ := strings.Cut(address, "@")
 	dot := strings.LastIndexByte(domain, '.')
-	return dot > 0 && len(domain)-dot > 2 &&
-		!strings.ContainsFunc(domain, func(r rune) bool { return r < 0x80 && !isLetter(r) && (r < '0' || r > '9') && r != '-' && r != '.' }) &&
-		!strings.ContainsFunc(domain[dot+1:], func(r rune) bool { return r < 0x80 && !isLetter(r) })
+	return dot > 0 && dot < len(domain)-1 && topLevel(domain[dot+1:]) == len(domain)-dot-1 &&
+		!strings.ContainsFunc(domain, func(r rune) bool { return r < 0x80 && !isLetter(r) && (r < '0' || r > '9') && r != '-' && r != '.' })
 }
 
 func isLetter(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }

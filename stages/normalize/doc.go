@@ -60,8 +60,12 @@
 // e-mail address as a whole is personal whatever its field is called, unless open_fields has it; so are a user id, a group
 // id and an event's or a page's name that are one, and an id that is a phone number with its country code.
 //
+// Of a longer text, in the same places, in fields' names and in event ids, only the addresses are replaced, each by the
+// hash that it has elsewhere, and kept nowhere: https://shop.example/?email=ann%40shop.example goes on as
+// https://shop.example/?email=hash:bkkY_w…. They are found percent-encoded too, as normal.WithoutAddresses says. Other
+// personal values inside longer texts, names and phone numbers for example, are not found: only strict keeps them behind.
+//
 // With strict, that list is turned around: what is neither personal nor open (open_fields, and the fields of Segment's
 // ecommerce spec) stays behind, its name and members included, and is kept nowhere. What a field that was declared open
-// holds is the installation's word. Nothing looks into longer texts: an address in the middle of one, or in the query of
-// a page's URL, goes on without strict.
+// holds is the installation's word.
 package normalize

@@ -72,8 +72,9 @@ func (s *separator) treat(name []byte, traits bool) treatment {
 	t.within = t.name[:strings.LastIndexByte(t.name, '.')+1]
 	t.withheld, t.formed = s.names.Withheld(t.name), normal.HasForm(t.name)
 	t.person, t.open = vault.IsPerson(t.name), s.names.Open(t.name)
+	shown, _ := normal.WithoutAddresses(t.name, s.address)
 	var b bytes.Buffer
-	quote(&b, t.name)
+	quote(&b, shown)
 	t.key = b.String() + ":"
 	if *known == nil || len(*known) == maxKnown {
 		*known = map[string]treatment{}
@@ -141,11 +142,16 @@ func (s *separator) value(b *bytes.Buffer, v event.Value, t *treatment, at event
 		o, _ := v.Object()
 		s.object(b, o, t.person, at, fields, path+t.name+".")
 		return
-	case raw[0] == '"' && !t.open && bytes.ContainsAny(raw, `@\`): // an @ may be escaped
-		if text, _ := v.Text(); normal.IsAddress(text) {
+	case raw[0] == '"' && !t.open && mayHoldAddress(raw):
+		text, _ := v.Text()
+		if normal.IsAddress(text) {
 			value, address := s.normal("email", v)
 			fields[path+t.name] = vault.Field{Value: value, At: at}
-			b.WriteString(`"hash:` + s.hash.Hash("email", address) + `"`)
+			b.WriteString(`"` + s.address(address) + `"`)
+			return
+		}
+		if text, found := normal.WithoutAddresses(text, s.address); found {
+			quote(b, text)
 			return
 		}
 		b.Write(raw)
@@ -166,6 +172,15 @@ func (s *separator) value(b *bytes.Buffer, v event.Value, t *treatment, at event
 	})
 	b.WriteByte(']')
 }
+
+// mayHoldAddress tells, of a string as JSON, whether it is worth a closer look: most have no @, which may be escaped, by
+// JSON and by URLs.
+func mayHoldAddress(raw []byte) bool {
+	return bytes.IndexByte(raw, '@') >= 0 || bytes.IndexByte(raw, '%') >= 0 || bytes.IndexByte(raw, '\\') >= 0
+}
+
+// address is what goes on of an address in its normal form.
+func (s *separator) address(normal string) string { return "hash:" + s.hash.Hash("email", normal) }
 
 // normal is a personal value for the vault, and as the text that is hashed: in its normal form where it has one, so
 // that two spellings of an address are one customer's.
@@ -198,7 +213,7 @@ func quote(b *bytes.Buffer, name string) {
 func (s *separator) user(id string) string {
 	if strings.Contains(id, "@") {
 		address, _ := normal.Email(id)
-		return "hash:" + s.hash.Hash("email", address)
+		return s.address(address)
 	}
 	if strings.HasPrefix(id, "+") {
 		if number, ok := s.forms.Phone(id, ""); ok {
@@ -208,10 +223,11 @@ func (s *separator) user(id string) string {
 	return id
 }
 
-// title is an event's or a page's name as it goes on.
+// title is an event's or a page's name, or an event's id, as it goes on.
 func (s *separator) title(name string) string {
 	if normal.IsAddress(name) {
 		return s.user(name)
 	}
+	name, _ = normal.WithoutAddresses(name, s.address)
 	return name
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"maps"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -32,7 +33,7 @@ func separatedBy(t interface{ Fatal(...any) }, declared vault.Declared, payload 
 		t.Fatal(err)
 	}
 	split := newSeparator(vault.NewHasher([]byte("a key for tests")), declared, "")
-	e := event.Event{ID: c.ID, Type: c.Type, Name: split.title(c.Name), User: split.user(c.User), Occurred: c.Occurred, Accepted: c.Accepted, Consent: consent(&c)}
+	e := event.Event{ID: split.title(c.ID), Type: c.Type, Name: split.title(c.Name), User: split.user(c.User), Occurred: c.Occurred, Accepted: c.Accepted, Consent: consent(&c)}
 	fields := map[string]vault.Field{}
 	split.event(&e, &c, fields)
 	return e, fields
@@ -67,6 +68,9 @@ func TestSeparatorGolden(t *testing.T) {
 			if o.object != nil {
 				fmt.Fprintf(&got, "%s: %s\n", o.name, o.object)
 			}
+		}
+		if e.ID != "m" {
+			fmt.Fprintf(&got, "id: %s\nname: %s\n", e.ID, e.Name)
 		}
 		if e.User != "u" {
 			fmt.Fprintf(&got, "user: %s\n", e.User)
@@ -131,7 +135,10 @@ func TestNoPersonalValueGoesOn(t *testing.T) {
 			case depth <= 0 || kind == 0:
 				planted++
 				address := fmt.Sprintf("PERSONAL%d@shop.example", planted) // whatever its field is called
-				return rapid.SampledFrom([]any{nil, 1.5, true, "text", "", []any{}, address, []any{address}}).Draw(t, "plain")
+				return rapid.SampledFrom([]any{
+					nil, 1.5, true, "text", "", []any{}, address, []any{address}, "\"to\" <" + address + ">, <b@c.example>",
+					"https://shop.example/?q=100%25&email=" + url.QueryEscape(address), map[string]any{"of " + address: 1},
+				}).Draw(t, "plain")
 			case kind == 1:
 				return []any{value(depth - 1), value(depth - 1)}
 			}
