@@ -1,6 +1,7 @@
 package mapping
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -52,6 +53,7 @@ type run struct {
 func (m *Mapping) Map(ctx context.Context, r Request, limits Limits) Result {
 	payload, size, p := m.payload(r, limits.Items)
 	if p != nil {
+		p.Hint = cmp.Or(p.Hint, instead(m.wanted))
 		return Result{Problems: []*Problem{p}}
 	}
 	a := m.newRun(ctx, payload, size, r, limits)
@@ -75,6 +77,9 @@ func (m *Mapping) newRun(ctx context.Context, payload any, size int, r Request, 
 
 // items gives each of the payload's items.
 func (a *run) items(payload any, visit func(item any) *Problem) *Problem {
+	if p := a.lacking(a.m.wanted, payload, a.values); p != nil {
+		return p
+	}
 	if a.m.each == nil {
 		return visit(payload)
 	}
@@ -138,6 +143,9 @@ func joined(all map[string][]string) map[string]any {
 func (a *run) item(item any, n int) *Problem {
 	m := a.m
 	values := append(a.values[:len(a.values):cap(a.values)], n)
+	if p := a.lacking(m.expected, item, values); p != nil {
+		return p
+	}
 	for _, v := range m.variables {
 		value, p := v.value.run(a.fuel, item, values)
 		if p != nil {
@@ -151,7 +159,11 @@ func (a *run) item(item any, n int) *Problem {
 			return p
 		}
 		if refused {
-			return &Problem{Reason: r.reason, Item: -1, Line: r.when.at.line, Field: r.when.field, What: "the mapping refuses the item"}
+			p := &Problem{Reason: r.reason, Item: -1, Line: r.when.at.line, Field: r.when.field, What: "the mapping refuses the item"}
+			if r.send != "" {
+				p.Hint = "send " + r.send
+			}
+			return p
 		}
 	}
 	if m.ignore != nil {

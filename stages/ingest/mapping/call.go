@@ -113,13 +113,13 @@ func (c *call) complete(said map[string]bool) *Problem {
 	}
 	switch {
 	case !said["userId"] && !said["anonymousId"]:
-		return lacks("no_user_anon_id", who, "user", "it gives nobody", "say where the payload names the customer, or leave such payloads out under ignore")
+		return lacks("no_user_anon_id", who, "user", "it gives nobody", "have the sender name the customer there, the mapping look elsewhere, or ignore leave such payloads out")
 	case c.kind == "track" && !said["event"]:
-		return lacks("event_not_defined", c.event, "event", "it gives no name", "")
+		return lacks("event_not_defined", c.event, "event", "it gives no name", "have the sender name what happened there, or the mapping look elsewhere")
 	case c.kind == "group" && !said["groupId"]:
-		return lacks("group_id_not_defined", c.group, "group", "it gives no id", "")
+		return lacks("group_id_not_defined", c.group, "group", "it gives no id", "have the sender name the group there, or the mapping look elsewhere")
 	case c.kind == "alias" && (!said["previousId"] || !said["userId"]):
-		return lacks("previous_id_not_defined", c.previous, "previous", "an alias needs both user and previous", "")
+		return lacks("previous_id_not_defined", c.previous, "previous", "an alias needs both user and previous", "have the sender give both, or the mapping look elsewhere")
 	}
 	return nil
 }

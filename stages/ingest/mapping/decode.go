@@ -132,7 +132,9 @@ func (d *decoder) object(n ast.Node, field string) (*object, bool) {
 }
 
 func (o *object) take(key string) (pair, bool) {
-	o.known = append(o.known, key)
+	if !slices.Contains(o.known, key) {
+		o.known = append(o.known, key)
+	}
 	for _, p := range o.pairs {
 		if p.key == key {
 			return p, true

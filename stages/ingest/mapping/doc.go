@@ -23,11 +23,14 @@
 //	timezone: Europe/Berlin         # of times without one; default UTC. The entrance's own comes first
 //	authenticate:                   # how a request shows that it knows the entrance's secret; files need none
 //	  hmac: {header: X-Signature, algorithm: sha256, encoding: hex}
+//	expect:                         # what a payload, or an item, must hold to be mapped at all
+//	  - {payload: .orders, type: array, send: 'a list of orders: {"orders": []}'}
+//	  - {item: .id, type: [string, number], reason: no_order_id, send: the order's id}
 //	each: .orders[]                 # the payload's items; default: the payload is the one item
 //	let:                            # names for all below, in this order
 //	  customer: .customer // $payload.customer
 //	refuse:                         # items that a person should look at: parked with this reason
-//	  - {reason: no_currency, when: .currency == null}
+//	  - {reason: no_currency, when: .currency == null, send: the currency of each order}
 //	ignore: .test == true           # other items that mean nothing: taken, and no call
 //	id: .id                         # tells a repeat from news; default: a hash of the item
 //	calls:                          # an item becomes a call for each of these whose when holds
@@ -43,6 +46,13 @@
 //	    type: identify
 //	    user: $customer.id
 //	    traits: {email: '$customer.email | email', country: '$customer.country | country'}
+//
+// expect is looked at before all else, and the first line that is not met is what the sender is told, in words that the
+// mapping says: "orders is missing: send a list of orders". payload is an expression over the whole payload, before each;
+// item one over what let sees, before let. type is object, array, string, number, boolean or several of them (default: any);
+// null is missing and blank text empty, unless it is optional: true; a line with when is for those for whom it holds; called
+// is the name to use where the expression is not it; reason is unexpected_payload unless it says otherwise. What is
+// told of the payload itself (payload: .) is told of one that can't be read at all, too.
 //
 // With group, items of one key become one item, an array of them in their order: what several lines of a file or a
 // payload say together. All that follows (let, refuse, ignore, id, calls) sees the array.

@@ -32,10 +32,11 @@ func TestDocumentedMapping(t *testing.T) {
 	}
 	got := mapped(t, m, `{"customer": {"id": 7, "email": "Ada@Shop.Example", "country": "Germany"}, "orders": [
 		{"id": "o1", "number": "A-1", "status": "paid", "paid_at": "2026-05-01T12:00:00+02:00", "currency": "EUR", "total_cents": 1999, "lines": [{"sku": "s", "quantity": 1, "price": 19.99, "cost": 3}]},
-		{"id": "o2", "test": true, "currency": "EUR"}, {"id": "o3"}]}`)
+		{"id": "o2", "test": true, "currency": "EUR"}, {"id": "o3"}, {"number": "A-4"}]}`)
 	const want = `0 {"type":"track","messageId":"my-shop:o1","userId":"7","event":"Order Completed","timestamp":"2026-05-01T10:00:00Z","properties":{"order_id":"A-1","products":[{"price":19.99,"product_id":"s","quantity":1}],"revenue":"19.99"}}
 0 {"type":"identify","messageId":"my-shop:o1#1","userId":"7","traits":{"country":"DE","email":"ada@shop.example"}}
-! no_currency: doc.go:12: item 2: refuse[0].when: the mapping refuses the item
+! no_currency: doc.go:15: item 2: refuse[0].when: the mapping refuses the item: send the currency of each order
+! no_order_id: item 3: id is missing: send the order's id
 1 ignored
 `
 	if got != want {

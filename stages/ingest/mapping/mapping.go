@@ -25,8 +25,10 @@ type Mapping struct {
 	headers      []string // in lower case; what ends in * is a beginning
 	query        []string
 	authenticate Authentication
-	each         *expression // nil: the payload is the item
-	group        *expression // nil: each item by itself
+	wanted       []*expectation // of the payload
+	each         *expression    // nil: the payload is the item
+	group        *expression    // nil: each item by itself
+	expected     []*expectation // of an item
 	variables    []variable
 	ignore       *expression
 	refuse       []refusal
@@ -45,6 +47,7 @@ type variable struct {
 type refusal struct {
 	reason string
 	when   *expression
+	send   string // what to send instead; may be empty
 }
 
 // call is one kind of call that an item may become.
@@ -163,6 +166,7 @@ func (d *decoder) mapping(m *Mapping, o *object) {
 	variables := requestVariables()
 	m.each = o.expression("each", variables)
 	variables = append(variables, indexVariable)
+	m.wanted, m.expected = d.expect(o, requestVariables(), slices.Clone(variables))
 	m.group = o.expression("group", variables)
 	if p, ok := o.take("let"); ok {
 		if lets, ok := d.object(p.value, "let"); ok {
@@ -188,6 +192,7 @@ func (d *decoder) mapping(m *Mapping, o *object) {
 			if _, given := r.take("when"); !given {
 				d.fail(r.at, r.field, "when is missing", "a jq condition, such as .test")
 			}
+			one.send, _ = r.text("send")
 			r.done()
 			m.refuse = append(m.refuse, one)
 		}

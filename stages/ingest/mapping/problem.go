@@ -15,8 +15,9 @@ const (
 	ReasonTooDeep     = "too_deep"
 	ReasonTooLarge    = "payload_too_large"
 	ReasonTooMany     = "too_many_events"
-	ReasonNotMapped   = "not_mapped"     // no call's condition holds
-	ReasonFailed      = "mapping_failed" // an expression can't be computed, or gives what its field can't take
+	ReasonUnexpected  = "unexpected_payload" // it lacks what the mapping expects, or has something else there
+	ReasonNotMapped   = "not_mapped"         // no call's condition holds
+	ReasonFailed      = "mapping_failed"     // an expression can't be computed, or gives what its field can't take
 	ReasonTooSlow     = "mapping_too_slow"
 )
 
