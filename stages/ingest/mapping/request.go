@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"strings"
@@ -64,8 +65,16 @@ func (m *Mapping) payload(r Request, most int) (payload any, size int, p *Proble
 		return list, size, p
 	}
 	payload, p = JSON(r.Body)
+	if p != nil && p.Reason == ReasonInvalidJSON {
+		if kind, _, err := mime.ParseMediaType(first(r.Headers[contentType])); err == nil && !strings.HasSuffix(kind, "json") && len(kind) <= maxMediaType {
+			p.What += ", its Content-Type is " + kind
+		}
+	}
 	return payload, len(r.Body), p
 }
+
+// maxMediaType bounds the name of a media type, in bytes (RFC 6838, without the top level): a longer one is none.
+const maxMediaType = 127
 
 func first(values []string) string {
 	if len(values) == 0 {
