@@ -4,28 +4,13 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
-	"math/rand/v2"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"attune/pipeline/pipetest"
 	"attune/stages/ingest/mapping"
 )
-
-// garbage is what no format means, each of about so many bytes.
-func garbage(size int) map[string]string {
-	random := rand.NewChaCha8([32]byte{1})
-	noise := make([]byte, size)
-	_, _ = random.Read(noise)
-	full := func(pattern string) string { return strings.Repeat(pattern, size/len(pattern)) }
-	return map[string]string{
-		"noise": string(noise), "zeros": full("\x00"), "open arrays": full("["), "open objects": full(`{"a":`), "digits": full("7"),
-		"quotes": full(`"`), "backslashes": `"` + full(`\\`) + `"`, "a long text": `"` + full("x") + `"`, "numbers": "[1" + full(",1") + "]",
-		"empty objects": "[{}" + full(",{}") + "]", "nested": full("[")[:size/2] + full("]")[:size/2], "one name": `{"` + full("a") + `":1}`,
-		"a table of quotes": "id,email\n\"" + full("x\n"), "columns": full("a,") + "\n" + full("1,"), "invalid UTF-8": `{"id":"` + full("\xff\xfe") + `"}`,
-		"separators": full(";\t"), "a number": `{"id":1e` + full("9") + `}`, "text": full("lorem ipsum "),
-	}
-}
 
 // Garbage costs no crash at any entrance and ends with a reason: refused, or parked whole. The smaller half of
 // it fits the limits of entrances and reaches parsers and mappings.
@@ -55,7 +40,7 @@ func TestGarbageEndsWithAReason(t *testing.T) {
 				kinds = append(kinds, "application/cloudevents+json", "application/cloudevents-batch+json")
 			}
 			for _, size := range []int{1 << 20, 400 << 10} {
-				for what, body := range garbage(size) {
+				for what, body := range pipetest.Garbage(size) {
 					for _, kind := range kinds {
 						b := atEntrances(t, nil)
 						w := request(b, kind, body)

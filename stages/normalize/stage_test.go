@@ -3,6 +3,8 @@ package normalize
 import (
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
+	"attune/pipeline/pipetest"
 	"attune/pipeline/topology"
 )
 
@@ -303,6 +306,55 @@ func TestForeignMessages(t *testing.T) {
 	}
 	if _, err := New(t.Context(), Config{JetStream: b.js, Metrics: b.metrics}); err == nil {
 		t.Error("two stages have the same metric")
+	}
+}
+
+// A megabyte or a kilobyte of anything that is published straight to NATS ends whole among the dead letters with its
+// reason, and holds up no call around it: in messages of one call, of several, and of lengths that lie.
+func TestGarbageEndsAmongTheDeadLetters(t *testing.T) {
+	b := newBench(t)
+	subject, partition := topology.IngestSubject+".anna", topology.Partition("anna", partitions)
+	track := func(id string) string { return script("", id+" track u=anna")[0] }
+	var good, bad []string
+	send := func(header nats.Header, calls ...string) {
+		b.last[partition] = b.send(subject, strings.Join(calls, ""), header).Sequence
+	}
+	for _, size := range []int{1 << 20, 1000} {
+		garbage := pipetest.Garbage(size)
+		for _, name := range slices.Sorted(maps.Keys(garbage)) {
+			id := fmt.Sprint(size, "-", name)
+			good, bad = append(good, strings.ReplaceAll(id, " ", "-")), append(bad, garbage[name])
+			send(nil, garbage[name])
+			send(nil, track(good[len(good)-1]))
+		}
+	}
+	for _, lengths := range []string{"", "1", "-5 10", "9999999999", "1 1 1", "x", "99999999999999999999", strings.Repeat("0 ", 70)} {
+		bad = append(bad, "no call")
+		send(nats.Header{"Attune-Lengths": {lengths}}, "no call")
+	}
+	first, middle, last := track("first"), "\xff{", track("last")
+	good, bad = append(good, "first", "last"), append(bad, middle)
+	send(nats.Header{"Attune-Lengths": {fmt.Sprint(len(first), " ", len(middle), " ", len(last))}}, first, middle, last)
+	b.drain(partition)
+
+	letters := b.letters()
+	if len(letters) != len(bad) {
+		t.Fatalf("%d dead letters, want %d", len(letters), len(bad))
+	}
+	for i, d := range letters {
+		if d.Reason == "" || d.Error == "" || d.Position == 0 || string(d.Payload) != bad[i] {
+			t.Errorf("%.60q: reason %q, error %.200q, %d of %d bytes", bad[i], d.Reason, d.Error, len(d.Payload), len(bad[i]))
+		}
+	}
+	var events []string
+	for _, e := range b.log() {
+		events = append(events, e.ID)
+	}
+	if diff := cmp.Diff(good, events); diff != "" {
+		t.Errorf("the calls around it (-want +got):\n%s", diff)
+	}
+	if raw := b.stored(topology.Raw); len(raw) != 0 {
+		t.Errorf("%d messages are left in RAW", len(raw))
 	}
 }
 
