@@ -13,12 +13,10 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"attune/config"
 	"attune/pipeline"
-	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 	"attune/pipeline/replay"
@@ -30,28 +28,16 @@ import (
 
 // stand is a customer chain over two partitions, and what brings definitions into force in it.
 type stand struct {
-	t           *testing.T
-	js          jetstream.JetStream
-	definitions *definitions
-	ordinals    [standPartitions]uint64
-	begun       time.Time
+	*installed
+	ordinals [standPartitions]uint64
+	begun    time.Time
 }
 
 const standPartitions = 2
 
 func newStand(t *testing.T) *stand {
 	t.Helper()
-	s := &stand{t: t, js: connected(t, enginetest.NATS(t)), begun: time.Now().Add(-10 * time.Hour).Truncate(time.Millisecond)}
-	settings := topology.DefaultConfig()
-	settings.Partitions = standPartitions
-	if err := topology.Ensure(t.Context(), s.js, settings); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if s.definitions, err = newDefinitions(t.Context(), s.js, standPartitions); err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return &stand{installed: install(t, standPartitions), begun: time.Now().Add(-10 * time.Hour).Truncate(time.Millisecond)}
 }
 
 // customers runs the chain and its relay until stop is called.
@@ -183,33 +169,10 @@ func (s *stand) stated() (changes []pipeline.SegmentChange, decisions []pipeline
 // facts are those of all commits.
 func (s *stand) facts() (all []pipeline.Facts) {
 	s.t.Helper()
-	codec, err := pipeline.NewCommitCodec()
-	if err != nil {
-		s.t.Fatal(err)
+	for commit := range s.commits(topology.Commits + ".*") {
+		all = append(all, commit.facts)
 	}
-	stream, err := s.js.Stream(s.t.Context(), topology.Commits)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for next := uint64(1); ; {
-		m, err := stream.GetMsg(s.t.Context(), next, jetstream.WithGetMsgSubject(topology.Commits+".*"))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return all
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		next = m.Sequence + 1
-		commit, err := codec.Decode(m.Data)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		facts, err := codec.Facts(commit)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		all = append(all, facts)
-	}
+	return all
 }
 
 // members are who is in each segment by the flips that were stated, each of which must change something.

@@ -17,10 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"attune/pipeline"
-	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
-	"attune/pipeline/topology"
 	"attune/stages/enrich"
 	"attune/stages/enrich/clv"
 	"attune/stages/enrich/clv/fit"
@@ -232,28 +230,14 @@ func greet(t *testing.T, d *dev, customers []string) {
 
 // What is worse on the hold-out is kept and not put in force, unless it is told to; one that was in force comes back.
 func TestTrainedModelsComeIntoForce(t *testing.T) {
-	broker := enginetest.NATS(t)
-	js := connected(t, broker)
-	settings := topology.DefaultConfig()
-	settings.Partitions = 1
-	if err := topology.Ensure(t.Context(), js, settings); err != nil {
-		t.Fatal(err)
-	}
-	store, err := openControl(t.Context(), js)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "attune.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "nats: {url: %q}\n", broker.URL()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	said := func(args ...string) string { return string(printed(t, "", append(args, "--config", file)...)) }
+	a := install(t, 1)
+	store := a.definitions.store
 	inForce := func(number uint64) {
 		t.Helper()
 		if _, n, err := modelInForce(t.Context(), store); err != nil || n != number {
 			t.Errorf("model %d is in force, want %d: %v", n, number, err)
 		}
-		line := strings.Split(said("model", "list"), "\n")[number+1]
+		line := strings.Split(a.printed("", "model", "list"), "\n")[number+1]
 		if !strings.HasPrefix(line, fmt.Sprint(number)) || !strings.Contains(line, "in force") {
 			t.Errorf("the list says of model %d: %s", number, line)
 		}
@@ -292,37 +276,22 @@ func TestTrainedModelsComeIntoForce(t *testing.T) {
 	}
 	inForce(3)
 	for _, back := range []uint64{1, 0, 2} {
-		said("model", "use", fmt.Sprint(back))
+		a.printed("", "model", "use", fmt.Sprint(back))
 		inForce(back)
 	}
-	if again := said("model", "use", "2"); !strings.Contains(again, "nothing changed") {
+	if again := a.printed("", "model", "use", "2"); !strings.Contains(again, "nothing changed") {
 		t.Errorf("once more: %s", again)
 	}
 	var out, errs strings.Builder
-	if code := run(t.Context(), []string{"model", "use", "4", "--config", file}, streams{out: &out, err: &errs}); code != exitFailed || !strings.Contains(errs.String(), "the models 0 to 3") {
+	if code := run(t.Context(), []string{"model", "use", "4", "--config", a.file}, streams{out: &out, err: &errs}); code != exitFailed || !strings.Contains(errs.String(), "the models 0 to 3") {
 		t.Errorf("an unknown model: exit code %d, %s", code, errs.String())
 	}
 }
 
 // The list has a line for each part, and show tells all of one model.
 func TestModelsAreListedWithAllTheirParts(t *testing.T) {
-	broker := enginetest.NATS(t)
-	js := connected(t, broker)
-	settings := topology.DefaultConfig()
-	settings.Partitions = 1
-	if err := topology.Ensure(t.Context(), js, settings); err != nil {
-		t.Fatal(err)
-	}
-	store, err := openControl(t.Context(), js)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "attune.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "nats: {url: %q}\n", broker.URL()), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	said := func(args ...string) string { return string(printed(t, "", append(args, "--config", file)...)) }
-	if got := said("model", "show"); !strings.Contains(got, "Model 0: built in") || !strings.Contains(got, "mbgnbd: r 0.525 alpha 6.183 a 0.891 b 1.614; gammagamma: p 6.25 q 3.74 v 15.44\nIn force\n") {
+	a := install(t, 1)
+	if got := a.printed("", "model", "show"); !strings.Contains(got, "Model 0: built in") || !strings.Contains(got, "mbgnbd: r 0.525 alpha 6.183 a 0.891 b 1.614; gammagamma: p 6.25 q 3.74 v 15.44\nIn force\n") {
 		t.Errorf("without a training: %s", got)
 	}
 	object := modelObject{Models: enrich.DefaultModels(), Calibrated: clv.CDNOW()}
@@ -338,18 +307,9 @@ func TestModelsAreListedWithAllTheirParts(t *testing.T) {
 	c.Products = &productsCard{Card: recommend.Card{First: first, Last: last, Orders: 800, Products: 120}}
 	c.Products.Holdout.HitRate, c.Products.Before.Holdout.HitRate = .5, .25
 	c.Kept, c.Failed = []string{partValue, partProducts}, []string{"propensity churn: too little is known yet"}
-	data, err := json.Marshal(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := store.Add(t.Context(), pipeline.KindModels, data); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := store.Apply(t.Context(), pipeline.KindModels, data, time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	a.model(object, time.Now())
 	var got []string
-	for line := range strings.Lines(said("model", "list")) {
+	for line := range strings.Lines(a.printed("", "model", "list")) {
 		fields := regexp.MustCompile(` {2,}`).Split(strings.TrimSpace(line), -1)
 		if len(got) == 2 {
 			fields[1] = "TIME"
@@ -366,7 +326,7 @@ func TestModelsAreListedWithAllTheirParts(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("the list (-want +got):\n%s", diff)
 	}
-	shown := said("model", "show", "1")
+	shown := a.printed("", "model", "show", "1")
 	for _, part := range []string{
 		"Model 1: mbgnbd, of 200 customers with 700 purchase days, 2025-11-08 to 2026-02-16", "of 5000 moments (900 did)", "20 of 120 products, of 800 orders",
 		"Kept from the model before, since it foretold the hold-out better: clv, recommendations", "Not trained: propensity churn: too little is known yet", "In force\n",
@@ -376,16 +336,16 @@ func TestModelsAreListedWithAllTheirParts(t *testing.T) {
 		}
 	}
 	var report, listed trainReport
-	if err := json.Unmarshal([]byte(said("model", "show", "--json")), &report); err != nil {
+	if err := json.Unmarshal([]byte(a.printed("", "model", "show", "--json")), &report); err != nil {
 		t.Fatal(err)
 	}
-	if err := json.Unmarshal([]byte(said("model", "list", "--json")), &listed); err != nil {
+	if err := json.Unmarshal([]byte(a.printed("", "model", "list", "--json")), &listed); err != nil {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(report, listed); diff != "" || report.Model != 1 || report.Version != 1 {
 		t.Errorf("JSON (-show +list), model %d, version %d:\n%s", report.Model, report.Version, diff)
 	}
-	if said := failure(t, "model", "show", "7", "--config", file); !strings.Contains(said, "model show: there is no model 7: there are the models 0 to 1") {
+	if said := failure(t, "model", "show", "7", "--config", a.file); !strings.Contains(said, "model show: there is no model 7: there are the models 0 to 1") {
 		t.Errorf("an unknown model: %s", said)
 	}
 }
@@ -393,16 +353,7 @@ func TestModelsAreListedWithAllTheirParts(t *testing.T) {
 // A part that is worse than the one in force stays as it is, the others come into force; what there was none of must be
 // better than the same for everybody.
 func TestWorsePartsStay(t *testing.T) {
-	js := connected(t, enginetest.NATS(t))
-	settings := topology.DefaultConfig()
-	settings.Partitions = 1
-	if err := topology.Ensure(t.Context(), js, settings); err != nil {
-		t.Fatal(err)
-	}
-	store, err := openControl(t.Context(), js)
-	if err != nil {
-		t.Fatal(err)
-	}
+	store := install(t, 1).definitions.store
 	of := []enrich.Propensity{{Name: "a", Event: "A", Within: time.Hour}, {Name: "b", Event: "B", Within: time.Hour}}
 	// trained has log losses of a and b, now and before, and of the value.
 	trained := func(force bool, bias, rmse, rmseBefore, a, aBefore, b, bBefore float64) *trainReport {
