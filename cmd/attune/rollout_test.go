@@ -1,15 +1,21 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strconv"
+	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/config"
 	"attune/pipeline"
+	"attune/pipeline/event"
+	"attune/pipeline/rollout"
 	"attune/pipeline/topology"
 	"attune/stages/segment"
 	"attune/stages/trigger"
@@ -236,4 +242,54 @@ func TestARolloutIsSuperseded(t *testing.T) {
 		t.Errorf("again: %+v", done)
 	}
 	s.replayed()
+}
+
+// While ClickHouse can't be asked for what the log has lost to age, that is what the status says; then the rollout goes on.
+func TestARolloutSaysThatItWaitsForClickHouse(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.apply(before(), false)
+	defer s.customers()()
+	s.people()
+	s.settled()
+	log, err := s.js.Stream(t.Context(), topology.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Purge(t.Context(), jetstream.WithPurgeSequence(log.CachedInfo().State.FirstSeq+1)); err != nil {
+		t.Fatal(err)
+	}
+	s.apply(after(), false)
+
+	answers := make(chan error) // ClickHouse's
+	ctx, stop := context.WithCancel(t.Context())
+	runner := s.runner(func(c *rollout.Config) {
+		c.Older = func(ctx context.Context, _ rollout.Older, _ func(*event.Event, uint64) error) error {
+			select {
+			case err := <-answers:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	var work sync.WaitGroup
+	work.Go(func() { runner.Run(ctx) })
+	defer func() { stop(); work.Wait() }()
+	says := func(want string) func() bool {
+		return func() bool { return strings.Contains(s.printed("", "status"), want) }
+	}
+	s.wait("it asks", says("staged version 1: reading from ClickHouse what the log has lost to age: position 0 of "))
+	for range 2 { // and again
+		answers <- errors.New("connection refused")
+		s.wait("it waits", says("staged version 1: waiting for ClickHouse, which has what the log has lost to age: read what the log does not have any more: connection refused\n"))
+	}
+	close(answers)
+	s.wait("it is done", func() bool {
+		p, err := rollout.Look(t.Context(), s.js)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Phase == rollout.Done && p.Failure == "" && !p.Older
+	})
 }

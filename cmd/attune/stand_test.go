@@ -91,25 +91,35 @@ func (s *stand) apply(ws *config.Workspace, fire bool) application {
 	return done
 }
 
+// runner rolls out what is staged, as edit has it.
+func (s *stand) runner(edit func(*rollout.Config)) *rollout.Runner {
+	s.t.Helper()
+	c := rollout.Config{
+		JetStream: s.js, Store: s.definitions.store, Partitions: standPartitions, Plan: s.definitions.plan, Rate: 100_000,
+		Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
+	}
+	edit(&c)
+	runner, err := rollout.New(c)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return runner
+}
+
 // rollOut lets one worker after another roll out what is staged; each dies as fault says, until one comes to the end.
 func (s *stand) rollOut(version uint64, fault func(at string) error) {
 	s.t.Helper()
 	for {
 		ctx, die := context.WithCancel(s.t.Context())
-		runner, err := rollout.New(rollout.Config{
-			JetStream: s.js, Store: s.definitions.store, Partitions: standPartitions, Plan: s.definitions.plan, Rate: 100_000,
-			Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
-			Fault: func(at string) error {
+		runner := s.runner(func(c *rollout.Config) {
+			c.Fault = func(at string) error {
 				if err := fault(at); err != nil {
 					die()
 					return err
 				}
 				return nil
-			},
+			}
 		})
-		if err != nil {
-			s.t.Fatal(err)
-		}
 		var work sync.WaitGroup
 		work.Go(func() { runner.Run(ctx) })
 		for ctx.Err() == nil {
