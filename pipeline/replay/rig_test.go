@@ -67,15 +67,7 @@ type rig struct {
 
 func newRig(t *testing.T, edit func(*topology.Config)) *rig {
 	t.Helper()
-	conn, err := enginetest.NATS(t).Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.JetStream(t)
 	config := topology.DefaultConfig()
 	config.Partitions = 1
 	if edit != nil {
