@@ -193,8 +193,8 @@ type Wait struct {
 }
 
 // Replaces tells whether the wait, which began later, takes the other one's place.
-func (w *Wait) Replaces(earlier *Wait) bool {
-	return w.Campaign == earlier.Campaign && w.Key == earlier.Key && w.Since < earlier.Due
+func (t *Wait) Replaces(earlier *Wait) bool {
+	return t.Campaign == earlier.Campaign && t.Key == earlier.Key && t.Since < earlier.Due
 }
 
 // Send is one mail that counts against caps, from its decision until it is too old to count or its delivery
