@@ -56,15 +56,7 @@ func newRig(t *testing.T, partitions int) *rig {
 
 func newRigOn(t *testing.T, n *embedded.NATS, partitions int) *rig {
 	t.Helper()
-	conn, err := n.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.Connected(t, n)
 	config := topology.DefaultConfig()
 	config.Partitions = partitions
 	if err := topology.Ensure(t.Context(), js, config); err != nil {

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/topology"
 )
@@ -13,15 +11,7 @@ import (
 // Commits go when all partitions have told, up to the lowest of what they told; one that must not wait goes alone.
 func TestPurgerTakesAllPartitionsTogether(t *testing.T) {
 	t.Parallel()
-	conn, err := enginetest.NATS(t).Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.JetStream(t)
 	config := topology.DefaultConfig()
 	config.Partitions = 2
 	if err := topology.Ensure(t.Context(), js, config); err != nil {

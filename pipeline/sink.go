@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
 	"time"
 
@@ -307,12 +306,11 @@ func (b *SinkBatch) close(states [][]ProfileState) error {
 	known := map[string]bool{}
 	for i := len(states) - 1; i >= 0; i-- {
 		part := &b.Parts[i]
-		for _, s := range states[i] {
+		for _, s := range GivingWay(states[i], 1) {
 			if known[s.ID] {
 				continue
 			}
 			known[s.ID] = true
-			runtime.Gosched() // to what decides: a range takes a processor for tens of milliseconds
 			p, err := profile.Decode(s.State)
 			if err != nil {
 				return fmt.Errorf("profile %s in commit %d: %w", s.ID, part.Sequence, err)

@@ -235,10 +235,23 @@ func awaitRollout(ctx context.Context, out io.Writer, js jetstream.JetStream, ve
 	}
 }
 
-// progressLine says how far a rollout is.
+// progressLine says how far a rollout is, and what it waits for.
 func progressLine(p rollout.Progress) string {
+	if p.Failure == "" {
+		return phaseLine(p)
+	}
+	if p.Older {
+		return "waiting for ClickHouse, which has what the log has lost to age: " + p.Failure
+	}
+	return phaseLine(p) + "; it stopped and is tried again: " + p.Failure
+}
+
+func phaseLine(p rollout.Progress) string {
 	switch p.Phase {
 	case rollout.Reading:
+		if p.Older {
+			return fmt.Sprintf("reading from ClickHouse what the log has lost to age: position %d of %d", p.Done, p.Total)
+		}
 		return fmt.Sprintf("reading the log: position %d of %d", p.Done, p.Total)
 	case rollout.Preparing:
 		return fmt.Sprintf("judging customers: %d of %d", min(p.Done, p.Total), p.Total)

@@ -43,15 +43,11 @@ func (a *auditCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	conn, js, err := connect(c.NATS)
+	store, disconnect, err := a.control(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	store, err := openControl(ctx, js)
-	if err != nil {
-		return err
-	}
+	defer disconnect()
 	report, err := (&auditor{dsn: dsn, store: store, settings: c.Audit, declared: c.Normalize.OpenFields}).report(ctx, time.Now())
 	if err != nil {
 		return fmt.Errorf("audit: %w", err)

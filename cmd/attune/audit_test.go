@@ -21,7 +21,6 @@ import (
 	"attune/pipeline/bus"
 	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
-	"attune/pipeline/topology"
 	"attune/sinks/clickhouse"
 	"attune/stages/enrich"
 	"attune/stages/enrich/clv"
@@ -105,8 +104,8 @@ func TestDriftOfCustomers(t *testing.T) {
 // audited is a shop whose facts are in ClickHouse, with a workspace and a model in force, long before now.
 type audited struct {
 	auditor
+	*installed
 	sink *clickhouse.Sink
-	file string // attune.yaml
 }
 
 // auditedNow is later than anything that a test's broker stamps.
@@ -117,17 +116,7 @@ func audit(t *testing.T) *audited {
 	c := config.Default()
 	c.ClickHouse.DSN = enginetest.Database(t)
 	c.ClickHouse.HTTP = enginetest.ClickHouse(t).HTTPURL()
-	broker := enginetest.NATS(t)
-	js := connected(t, broker)
-	settings := topology.DefaultConfig()
-	settings.Partitions = 1
-	if err := topology.Ensure(t.Context(), js, settings); err != nil {
-		t.Fatal(err)
-	}
-	store, err := openControl(t.Context(), js)
-	if err != nil {
-		t.Fatal(err)
-	}
+	i := install(t, 1, fmt.Sprintf("clickhouse: {dsn: %q, http: %q}", c.ClickHouse.DSN, c.ClickHouse.HTTP))
 	sink, err := clickhouse.Open(t.Context(), c.ClickHouse, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -137,11 +126,7 @@ func audit(t *testing.T) *audited {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "attune.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "nats: {url: %q}\nclickhouse: {dsn: %q, http: %q}\n", broker.URL(), c.ClickHouse.DSN, c.ClickHouse.HTTP), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return &audited{auditor{dsn: dsn, store: store, settings: config.DefaultAudit()}, sink, file}
+	return &audited{auditor{dsn: dsn, store: i.definitions.store, settings: config.DefaultAudit()}, i, sink}
 }
 
 // facts writes a shop's orders, visits and decisions. faulty: as they must not be.
@@ -205,16 +190,7 @@ func (a *audited) apply(t *testing.T, files fstest.MapFS, object modelObject) {
 	if _, _, err := a.store.Apply(t.Context(), pipeline.KindDefinitions, definitions, time.Now()); err != nil {
 		t.Fatal(err)
 	}
-	data, err := json.Marshal(object)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := a.store.Add(t.Context(), pipeline.KindModels, data); err != nil {
-		t.Fatal(err)
-	}
-	if _, _, err := a.store.Apply(t.Context(), pipeline.KindModels, data, time.Now()); err != nil {
-		t.Fatal(err)
-	}
+	a.model(object, time.Now())
 }
 
 func campaign(id, on, template string) *fstest.MapFile {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -21,7 +20,6 @@ func normalizeRows() []row {
 // events of known and of new customers' and is done when all of them are in the log; its start counts too.
 func openNormalize(tb testing.TB, s scale) func() (figure, figure) {
 	c := config.Default()
-	c.Topology.Partitions = benchPartitions
 	p := &product{tb: tb, js: benchJetStream(tb)}
 	if err := p.prepare(c.Topology); err != nil {
 		tb.Fatal(err)
@@ -49,7 +47,10 @@ func openNormalize(tb testing.TB, s scale) func() (figure, figure) {
 				}
 			}
 			watch := startWatch()
-			stop := p.run(workerConfig{config: c, only: []string{"normalize"}, js: p.js, partitions: benchPartitions, metrics: prometheus.NewRegistry(), log: benchLog(tb)})
+			stop, err := p.work(c, prometheus.NewRegistry(), pipeline.ReaderNormalize)
+			if err != nil {
+				tb.Fatal(err)
+			}
 			for partition := range benchPartitions {
 				p.passed(topology.Raw, topology.Durable(pipeline.ReaderNormalize, partition))
 			}
@@ -57,23 +58,5 @@ func openNormalize(tb testing.TB, s scale) func() (figure, figure) {
 			stop()
 			return got
 		}, func() figure { return relayOf(tb, p.js, f, n) })
-	}
-}
-
-// run has a worker work until it is stopped.
-func (p *product) run(c workerConfig) (stop func()) {
-	w, err := newWorker(p.tb.Context(), c)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(p.tb.Context())
-	done := make(chan error, 1)
-	go func() { done <- w.run(ctx, "") }()
-	return func() {
-		cancel()
-		if err := <-done; err != nil {
-			p.tb.Error(err)
-		}
-		w.close()
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"testing"
 	"time"
 
@@ -43,8 +44,6 @@ func openProduct(tb testing.TB) *product {
 			tb.Log(err)
 		}
 	}
-	c.Topology.Partitions = benchPartitions
-	c.Ingest.WriteKeys = []ingest.WriteKey{{Name: benchKey, Key: benchKey}}
 	p := &product{tb: tb, js: benchJetStream(tb)}
 	if err := p.start(c); err != nil {
 		tb.Fatal(err)
@@ -67,8 +66,8 @@ func (p *product) prepare(c topology.Config) error {
 	return err
 }
 
+// start has a worker run all parts, and calls come in over HTTP.
 func (p *product) start(c config.Config) error {
-	ctx := p.tb.Context()
 	if err := p.prepare(c.Topology); err != nil {
 		return err
 	}
@@ -76,31 +75,57 @@ func (p *product) start(c config.Config) error {
 		return err
 	}
 	registry := prometheus.NewRegistry()
-	w, err := newWorker(ctx, workerConfig{config: c, js: p.js, partitions: c.Topology.Partitions, metrics: registry, log: benchLog(p.tb)})
-	if err != nil {
+	if _, err := p.work(c, registry); err != nil {
 		return err
 	}
-	p.tb.Cleanup(w.close)
+	if err := p.serve(c.Ingest, registry); err != nil {
+		return err
+	}
+	p.decided() // every partition has its owner
+	p.passed(topology.Commits, pipeline.ReaderClickHouse)
+	return nil
+}
+
+// work has a worker run some parts, all where none is named, until the test ends or stop is called.
+func (p *product) work(c config.Config, metrics *prometheus.Registry, only ...string) (stop func(), err error) {
+	w, err := newWorker(p.tb.Context(), workerConfig{
+		config: c, only: only, js: p.js, partitions: benchPartitions, metrics: metrics, log: benchLog(p.tb),
+	})
+	if err != nil {
+		return nil, err
+	}
+	working, cancel := context.WithCancel(context.WithoutCancel(p.tb.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- w.run(working, "") }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			p.tb.Error(err)
+		}
+		w.close()
+	})
+	p.tb.Cleanup(stop)
+	return stop, nil
+}
+
+// serve takes calls over HTTP into RAW until the test ends.
+func (p *product) serve(c ingest.Config, metrics *prometheus.Registry) (err error) {
+	ctx := p.tb.Context()
 	if p.raw, err = pipeline.NewRawLog(ctx, p.js, ingestConcurrency); err != nil {
 		return err
 	}
 	p.tb.Cleanup(p.raw.Close)
-	if p.server, _, err = newServer("127.0.0.1:0", p.raw, c.Ingest, registry, nil, benchLog(p.tb)); err != nil {
+	c.WriteKeys = []ingest.WriteKey{{Name: benchKey, Key: benchKey}}
+	if p.server, _, err = newServer("127.0.0.1:0", p.raw, c, metrics, nil, benchLog(p.tb)); err != nil {
 		return err
 	}
-	working, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var all errgroup.Group
-	all.Go(func() error { return w.run(working, p.server.listener.Addr().String()) })
-	all.Go(p.server.serve)
+	ended := make(chan error, 1)
+	go func() { ended <- p.server.serve() }()
 	p.tb.Cleanup(func() {
-		err := p.server.stop(working)
-		stop()
-		if err := errors.Join(err, all.Wait()); err != nil {
+		if err := errors.Join(p.server.stop(context.WithoutCancel(ctx)), <-ended); err != nil {
 			p.tb.Error(err)
 		}
 	})
-	p.decided() // every partition has its owner
-	p.passed(topology.Commits, pipeline.ReaderClickHouse)
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"attune/pipeline"
 	"attune/pipeline/topology"
 	"attune/stages/ingest"
 )
@@ -30,23 +29,10 @@ func openIngest(tb testing.TB, s scale) func() (figure, figure) {
 	if err := topology.Ensure(tb.Context(), js, t); err != nil {
 		tb.Fatal(err)
 	}
-	raw, err := pipeline.NewRawLog(tb.Context(), js, ingestConcurrency)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(raw.Close)
-	c := ingest.DefaultConfig()
-	c.WriteKeys = []ingest.WriteKey{{Name: benchKey, Key: benchKey}}
 	p := &product{tb: tb, js: js}
-	if p.server, _, err = newServer("127.0.0.1:0", raw, c, prometheus.NewRegistry(), nil, benchLog(tb)); err != nil {
+	if err := p.serve(ingest.DefaultConfig(), prometheus.NewRegistry()); err != nil {
 		tb.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- p.server.serve() }()
-	tb.Cleanup(func() {
-		_ = p.server.http.Close()
-		<-ended
-	})
 	f := newFeed(newPopulation(s.of(100_000)), zipf)
 	var turns turns
 	return func() (figure, figure) {

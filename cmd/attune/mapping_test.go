@@ -10,7 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"attune/pipeline"
@@ -65,15 +64,7 @@ func TestMappingCommands(t *testing.T) {
 
 // What an entrance parks goes through once its mapping is mended, by the same command as every dead letter.
 func TestRetryAtAnEntrance(t *testing.T) {
-	conn, err := enginetest.NATS(t).Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.JetStream(t)
 	if err := topology.Ensure(t.Context(), js, topology.DefaultConfig()); err != nil {
 		t.Fatal(err)
 	}

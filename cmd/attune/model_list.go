@@ -9,7 +9,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/stages/enrich"
 )
@@ -22,15 +21,11 @@ type modelListCommand struct {
 
 // Run is the command.
 func (l *modelListCommand) Run(ctx context.Context, s streams) error {
-	store, disconnect, err := l.control(ctx)
+	all, disconnect, err := l.models(ctx)
 	if err != nil {
 		return err
 	}
 	defer disconnect()
-	all, err := readCatalogue(ctx, store)
-	if err != nil {
-		return err
-	}
 	if l.JSON {
 		for _, e := range all.entries {
 			object, err := all.model(ctx, e.Number)
@@ -78,53 +73,4 @@ func (c *modelCard) list(w io.Writer, mark string) {
 	if p := c.Products; p != nil {
 		line(partProducts, "", fmt.Sprintf("%d orders", p.Orders), instants(p.First, p.Last), "hit rate", p.Holdout.HitRate, p.Before.Holdout.HitRate)
 	}
-}
-
-// modelUseCommand puts a model in force that was trained before.
-type modelUseCommand struct {
-	Model uint64 `arg:"" help:"Its number, as attune model list tells; 0 is the built-in one."`
-	target
-}
-
-// Run is the command.
-func (u *modelUseCommand) Run(ctx context.Context, s streams) error {
-	store, disconnect, err := u.control(ctx)
-	if err != nil {
-		return err
-	}
-	defer disconnect()
-	all, err := readCatalogue(ctx, store)
-	if err != nil {
-		return err
-	}
-	record, changed, err := u.use(ctx, all)
-	if err != nil {
-		return fmt.Errorf("model use %d: %w", u.Model, err)
-	}
-	if !changed {
-		fmt.Fprintf(s.out, "nothing changed: model %d is in force\n", u.Model)
-		return nil
-	}
-	fmt.Fprintf(s.out, "model %d is in force (version %d): customers are scored by it from their next event or day on\n", u.Model, record.Version)
-	return nil
-}
-
-func (u *modelUseCommand) use(ctx context.Context, all catalogue) (record event.ControlRecord, changed bool, err error) {
-	var object []byte
-	if u.Model == 0 {
-		object, err = json.Marshal(enrich.DefaultModels())
-	} else {
-		e, missing := all.entry(u.Model)
-		if missing != nil {
-			return record, false, missing
-		}
-		object, err = all.store.Object(ctx, e.Hash)
-	}
-	if err != nil {
-		return record, false, err
-	}
-	if _, err := enrich.DecodeModels(object); err != nil {
-		return record, false, err
-	}
-	return all.store.Apply(ctx, pipeline.KindModels, object, time.Now())
 }

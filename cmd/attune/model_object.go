@@ -135,6 +135,19 @@ func readCatalogue(ctx context.Context, store *control.Store) (c catalogue, err 
 	return c, nil
 }
 
+// models reads the target's catalogue. Whoever gets it calls disconnect.
+func (t *target) models(ctx context.Context) (all catalogue, disconnect func(), err error) {
+	store, disconnect, err := t.control(ctx)
+	if err != nil {
+		return all, nil, err
+	}
+	if all, err = readCatalogue(ctx, store); err != nil {
+		disconnect()
+		return all, nil, err
+	}
+	return all, disconnect, nil
+}
+
 // entry finds a model that was trained by its number.
 func (c *catalogue) entry(number uint64) (control.Entry, error) {
 	i := slices.IndexFunc(c.entries, func(e control.Entry) bool { return e.Number == number })

@@ -18,15 +18,11 @@ type modelShowCommand struct {
 
 // Run is the command.
 func (m *modelShowCommand) Run(ctx context.Context, s streams) error {
-	store, disconnect, err := m.control(ctx)
+	all, disconnect, err := m.models(ctx)
 	if err != nil {
 		return err
 	}
 	defer disconnect()
-	all, err := readCatalogue(ctx, store)
-	if err != nil {
-		return err
-	}
 	number := all.inForce
 	if m.Model != nil {
 		number = *m.Model

@@ -3,267 +3,23 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"attune/config"
 	"attune/pipeline"
-	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
-	"attune/pipeline/profile"
-	"attune/pipeline/replay"
 	"attune/pipeline/rollout"
 	"attune/pipeline/topology"
 	"attune/stages/segment"
 	"attune/stages/trigger"
 )
-
-// stand is a customer chain over two partitions, and what brings definitions into force in it.
-type stand struct {
-	t           *testing.T
-	js          jetstream.JetStream
-	definitions *definitions
-	ordinals    [standPartitions]uint64
-	begun       time.Time
-}
-
-const standPartitions = 2
-
-func newStand(t *testing.T) *stand {
-	t.Helper()
-	s := &stand{t: t, js: connected(t, enginetest.NATS(t)), begun: time.Now().Add(-10 * time.Hour).Truncate(time.Millisecond)}
-	settings := topology.DefaultConfig()
-	settings.Partitions = standPartitions
-	if err := topology.Ensure(t.Context(), s.js, settings); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if s.definitions, err = newDefinitions(t.Context(), s.js, standPartitions); err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
-// customers runs the chain and its relay until stop is called.
-func (s *stand) customers() (stop func()) {
-	s.t.Helper()
-	customers, err := pipeline.NewCustomer(pipeline.CustomerConfig{
-		JetStream: s.js, Load: s.definitions.chain, Readers: func(int) []string { return []string{"nobody"} }, FoldEvery: 20 * time.Millisecond,
-		Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	relay, err := pipeline.NewRelay(s.js, slog.New(slog.DiscardHandler))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	records, commits := customers.Subscriber(), relay.Subscriber()
-	var handlers []handler
-	for p := range standPartitions {
-		handlers = append(handlers,
-			handler{fmt.Sprint("customer-", p), topology.Subject(topology.Events, p), records, nothing(customers.Handle)},
-			handler{fmt.Sprint("relay-", p), topology.Subject(topology.Commits, p), commits, relay.Handle})
-	}
-	return startRouter(s.t, s.js, handlers)
-}
-
-// track appends an event so many minutes after the beginning. It may say that others are the same customer.
-func (s *stand) track(id, name string, minutes int, losers ...string) {
-	s.t.Helper()
-	p := topology.Partition(id, standPartitions)
-	s.ordinals[p]++
-	at := event.At(s.begun.Add(time.Duration(minutes) * time.Minute))
-	e := event.Event{
-		ID: fmt.Sprint(p, "-", s.ordinals[p]), Type: event.Track, Name: name, Profile: id, Occurred: at, Accepted: at,
-		Properties: event.Object(`{"color":"red","deep":{"n":1},"long":"` + strings.Repeat("x", 50) + `"}`), Consent: map[string]bool{"email": true},
-		Source: event.Source{Name: "test", Ordinal: s.ordinals[p]},
-	}
-	for _, loser := range losers {
-		e.Joins = append(e.Joins, event.Join{Loser: loser})
-	}
-	data, err := e.Encode()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if _, err := s.js.Publish(s.t.Context(), topology.Subject(topology.Events, p), data); err != nil {
-		s.t.Fatal(err)
-	}
-}
-
-func (s *stand) apply(ws *config.Workspace, fire bool) application {
-	s.t.Helper()
-	done, err := applyWorkspace(s.t.Context(), s.js, s.definitions.store, ws, fire)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return done
-}
-
-// rollOut lets one worker after another roll out what is staged; each dies as fault says, until one comes to the end.
-func (s *stand) rollOut(version uint64, fault func(at string) error) {
-	s.t.Helper()
-	for {
-		ctx, die := context.WithCancel(s.t.Context())
-		runner, err := rollout.New(rollout.Config{
-			JetStream: s.js, Store: s.definitions.store, Partitions: standPartitions, Plan: s.definitions.plan, Rate: 100_000,
-			Log: slog.New(slog.NewTextHandler(s.t.Output(), nil)),
-			Fault: func(at string) error {
-				if err := fault(at); err != nil {
-					die()
-					return err
-				}
-				return nil
-			},
-		})
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		var work sync.WaitGroup
-		work.Go(func() { runner.Run(ctx) })
-		for ctx.Err() == nil {
-			p, err := rollout.Look(s.t.Context(), s.js)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			if p.Version == version && p.Phase == rollout.Done {
-				die()
-				work.Wait()
-				return
-			}
-			time.Sleep(2 * time.Millisecond)
-		}
-		work.Wait()
-	}
-}
-
-// settled waits until all that is in the log is committed.
-func (s *stand) settled() {
-	s.t.Helper()
-	log, err := s.js.Stream(s.t.Context(), topology.Events)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for p := range standPartitions {
-		end, err := log.GetLastMsgForSubject(s.t.Context(), topology.Subject(topology.Events, p))
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-			consumer, err := s.js.Consumer(s.t.Context(), topology.Events, topology.Durable(pipeline.ReaderCustomer, p))
-			if err == nil && consumer.CachedInfo().AckFloor.Stream >= end.Sequence {
-				break
-			}
-			if time.Now().After(deadline) {
-				s.t.Fatalf("partition %d does not reach position %d: %v", p, end.Sequence, err)
-			}
-		}
-	}
-}
-
-// stated are all flips and decisions in the commits, of both partitions.
-func (s *stand) stated() (changes []pipeline.SegmentChange, decisions []pipeline.Decision) {
-	s.t.Helper()
-	for _, facts := range s.facts() {
-		changes, decisions = append(changes, facts.Changes...), append(decisions, facts.Decisions...)
-	}
-	return changes, decisions
-}
-
-// facts are those of all commits.
-func (s *stand) facts() (all []pipeline.Facts) {
-	s.t.Helper()
-	codec, err := pipeline.NewCommitCodec()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	stream, err := s.js.Stream(s.t.Context(), topology.Commits)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for next := uint64(1); ; {
-		m, err := stream.GetMsg(s.t.Context(), next, jetstream.WithGetMsgSubject(topology.Commits+".*"))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return all
-		}
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		next = m.Sequence + 1
-		commit, err := codec.Decode(m.Data)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		facts, err := codec.Facts(commit)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		all = append(all, facts)
-	}
-}
-
-// members are who is in each segment by the flips that were stated, each of which must change something.
-func (s *stand) members() map[string][]string {
-	s.t.Helper()
-	in := map[string]map[string]bool{}
-	changes, _ := s.stated()
-	for _, c := range changes {
-		if in[c.Segment] == nil {
-			in[c.Segment] = map[string]bool{}
-		}
-		if in[c.Segment][c.Profile] == c.Entered {
-			s.t.Errorf("%s flips to %v in %s, which it was", c.Profile, c.Entered, c.Segment)
-		}
-		in[c.Segment][c.Profile] = c.Entered
-	}
-	members := map[string][]string{}
-	for id, profiles := range in {
-		for p, is := range profiles {
-			if is {
-				members[id] = append(members[id], p)
-			}
-		}
-		slices.Sort(members[id])
-	}
-	return members
-}
-
-// replayed runs the log again.
-func (s *stand) replayed() {
-	s.t.Helper()
-	fresh, err := newDefinitions(s.t.Context(), s.js, standPartitions)
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	replayer, err := replay.New(replay.Config{JetStream: s.js, Load: fresh.chain, Verify: true})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for p := range standPartitions {
-		report, state, err := replayer.Partition(s.t.Context(), p, nil)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		if !report.Equal() {
-			s.t.Errorf("partition %d is replayed otherwise: %+v", p, report)
-		}
-		for id, data := range state.Profiles {
-			if state, err := profile.Decode(data); err != nil || state.Next != nil && state.Definitions == 0 {
-				s.t.Errorf("profile %s: %v", id, err)
-			}
-		}
-	}
-}
 
 func workspaceOf(segments []segment.Definition, campaigns ...trigger.Campaign) *config.Workspace {
 	ws := config.Empty()
@@ -287,37 +43,6 @@ func after() *config.Workspace {
 		{ID: "third", When: `did("C", "30d") && in_segment("viewers")`},
 		{ID: "viewers", When: `count("A", {"color": "red"}, "400d") >= 2`},
 	})
-}
-
-// people append what 40 customers did: p0 nothing but A, every second A twice, every third B, every fifth C.
-func (s *stand) people() (want map[string][]string) {
-	want = map[string][]string{}
-	known, err := s.js.KeyValue(s.t.Context(), topology.Identities) // as normalize would
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if _, err := known.PutString(s.t.Context(), "u", "p00"); err != nil {
-		s.t.Fatal(err)
-	}
-	for i := range 40 {
-		id := fmt.Sprintf("p%02d", i)
-		s.track(id, "A", i)
-		if i%2 == 1 {
-			s.track(id, "A", 60+i)
-			want["viewers"] = append(want["viewers"], id)
-		}
-		if i%3 == 1 {
-			s.track(id, "B", 120+i)
-			want["buyers"] = append(want["buyers"], id)
-		}
-		if i%5 == 1 {
-			s.track(id, "C", 180+i)
-			if i%2 == 1 {
-				want["third"] = append(want["third"], id)
-			}
-		}
-	}
-	return want
 }
 
 // A changed workspace comes into force for customers who are there already: with what it looks back at, at one instant,
@@ -422,27 +147,6 @@ func TestDefinitionsChangeForMergedCustomers(t *testing.T) {
 	stop()
 }
 
-// merges are how many profiles have gone on in each.
-func (s *stand) merges() map[string]int {
-	s.t.Helper()
-	merged := map[string]int{}
-	for _, facts := range s.facts() {
-		for _, m := range facts.Merges {
-			merged[m.Winner]++
-		}
-	}
-	return merged
-}
-
-func (s *stand) wait(what string, holds func() bool) {
-	s.t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatal("not within 30 s: ", what)
-		}
-	}
-}
-
 // Campaigns don't fire because definitions changed, unless they are told to.
 func TestAChangeFiresOnlyWhenToldTo(t *testing.T) {
 	t.Parallel()
@@ -538,4 +242,54 @@ func TestARolloutIsSuperseded(t *testing.T) {
 		t.Errorf("again: %+v", done)
 	}
 	s.replayed()
+}
+
+// While ClickHouse can't be asked for what the log has lost to age, that is what the status says; then the rollout goes on.
+func TestARolloutSaysThatItWaitsForClickHouse(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.apply(before(), false)
+	defer s.customers()()
+	s.people()
+	s.settled()
+	log, err := s.js.Stream(t.Context(), topology.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Purge(t.Context(), jetstream.WithPurgeSequence(log.CachedInfo().State.FirstSeq+1)); err != nil {
+		t.Fatal(err)
+	}
+	s.apply(after(), false)
+
+	answers := make(chan error) // ClickHouse's
+	ctx, stop := context.WithCancel(t.Context())
+	runner := s.runner(func(c *rollout.Config) {
+		c.Older = func(ctx context.Context, _ rollout.Older, _ func(*event.Event, uint64) error) error {
+			select {
+			case err := <-answers:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+	})
+	var work sync.WaitGroup
+	work.Go(func() { runner.Run(ctx) })
+	defer func() { stop(); work.Wait() }()
+	says := func(want string) func() bool {
+		return func() bool { return strings.Contains(s.printed("", "status"), want) }
+	}
+	s.wait("it asks", says("staged version 1: reading from ClickHouse what the log has lost to age: position 0 of "))
+	for range 2 { // and again
+		answers <- errors.New("connection refused")
+		s.wait("it waits", says("staged version 1: waiting for ClickHouse, which has what the log has lost to age: read what the log does not have any more: connection refused\n"))
+	}
+	close(answers)
+	s.wait("it is done", func() bool {
+		p, err := rollout.Look(t.Context(), s.js)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Phase == rollout.Done && p.Failure == "" && !p.Older
+	})
 }

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -16,7 +14,6 @@ import (
 
 	"attune/config"
 	"attune/pipeline"
-	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
 	"attune/pipeline/replay"
 	"attune/pipeline/topology"
@@ -28,17 +25,7 @@ import (
 // Mails that are ordered after a product went out of stock don't recommend it, and do so again after it came back, without
 // a restart; a replay decides the same.
 func TestStockIsObeyedWithoutARestart(t *testing.T) {
-	broker := enginetest.NATS(t)
-	js := connected(t, broker)
-	settings := topology.DefaultConfig()
-	settings.Partitions = 1
-	if err := topology.Ensure(t.Context(), js, settings); err != nil {
-		t.Fatal(err)
-	}
-	definitions, err := newDefinitions(t.Context(), js, 1)
-	if err != nil {
-		t.Fatal(err)
-	}
+	a := install(t, 1)
 	build := recommend.NewBuilder(event.Instant(1_700_000_000_000))
 	for product, baskets := range map[string]int{"a": 5, "b": 4, "c": 3} {
 		for range baskets {
@@ -49,15 +36,8 @@ func TestStockIsObeyedWithoutARestart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hash, err := definitions.store.Put(t.Context(), data)
+	hash, err := a.definitions.store.Put(t.Context(), data)
 	if err != nil {
-		t.Fatal(err)
-	}
-	model, err := json.Marshal(modelObject{Models: enrich.DefaultModels(), Calibrated: clv.CDNOW(), Products: &productsRef{hash, hash}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := definitions.store.Add(t.Context(), pipeline.KindModels, model); err != nil {
 		t.Fatal(err)
 	}
 	ws, err := config.LoadWorkspace(fstest.MapFS{
@@ -74,38 +54,18 @@ func TestStockIsObeyedWithoutARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.UnixMilli(1_700_000_000_000)
-	for _, apply := range []struct { // positions 1 and 2
-		kind   string
-		object []byte
-	}{{pipeline.KindModels, model}, {pipeline.KindDefinitions, workspace}} {
-		if _, _, err := definitions.store.Apply(t.Context(), apply.kind, apply.object, at); err != nil {
-			t.Fatal(err)
-		}
-	}
-	file := filepath.Join(t.TempDir(), "attune.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "nats: {url: %q}\n", broker.URL()), 0o600); err != nil {
+	a.model(modelObject{Models: enrich.DefaultModels(), Calibrated: clv.CDNOW(), Products: &productsRef{hash, hash}}, at) // position 1
+	if _, _, err := a.definitions.store.Apply(t.Context(), pipeline.KindDefinitions, workspace, at); err != nil {         // position 2
 		t.Fatal(err)
 	}
-	stop := runCustomers(t, js, definitions)
-	sent := uint64(0)
-	publish := func(e event.Event) {
-		e.ID, e.Profile, e.Occurred, e.Accepted = fmt.Sprint(sent), "p", event.At(at), event.At(at)
-		e.Source = event.Source{Name: "test", Ordinal: sent + 1, After: sent}
-		data, err := e.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := js.Publish(t.Context(), topology.Subject(topology.Events, 0), data); err != nil {
-			t.Fatal(err)
-		}
-		sent++
-	}
+	stop := a.chain()
+	publish := func(e event.Event) { a.append(event.At(at), e) }
 	publish(event.Event{Type: event.Identify, Consent: map[string]bool{"email": true}}) // position 3
 	position := uint64(3)
 	view := func(first ...string) {
 		t.Helper()
 		if len(first) > 0 {
-			said := string(printed(t, "product_id,quantity\na,0\nb,0\n", append(append([]string{"stock"}, first...), "--config", file)...))
+			said := a.printed("product_id,quantity\na,0\nb,0\n", append([]string{"stock"}, first...)...)
 			if !strings.Contains(said, "out of stock") {
 				t.Errorf("%v says %q", first, said)
 			}
@@ -113,7 +73,7 @@ func TestStockIsObeyedWithoutARestart(t *testing.T) {
 		}
 		publish(event.Event{Type: event.Track, Name: "Product Viewed"})
 		position++
-		awaitCommit(t, js, position)
+		a.awaitCommit(position)
 	}
 	view()
 	view("out", "a", "mistyped")
@@ -123,7 +83,7 @@ func TestStockIsObeyedWithoutARestart(t *testing.T) {
 	stop()
 
 	var got []string
-	readCommits(t, js, func(commit *pipeline.Commit, _ *pipeline.Facts) {
+	for commit := range a.commits(topology.Subject(topology.Commits, 0)) {
 		for _, d := range commit.Deliveries {
 			var mail struct {
 				Recommendations []recommend.Choice `json:"recommendations"`
@@ -137,11 +97,11 @@ func TestStockIsObeyedWithoutARestart(t *testing.T) {
 			}
 			got = append(got, ids)
 		}
-	})
+	}
 	if diff := cmp.Diff([]string{"0 a b", "1 b c", "1 b c", "2 c", "3 a b"}, got); diff != "" {
 		t.Errorf("version of the stock, and products (-want +got):\n%s", diff)
 	}
-	replayer, err := replay.New(replay.Config{JetStream: js, Load: definitions.chain, Verify: true})
+	replayer, err := replay.New(replay.Config{JetStream: a.js, Load: a.definitions.chain, Verify: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,17 +112,7 @@ func TestStockIsObeyedWithoutARestart(t *testing.T) {
 
 // What the commands say, and what they refuse.
 func TestStockCommands(t *testing.T) {
-	broker := enginetest.NATS(t)
-	js := connected(t, broker)
-	settings := topology.DefaultConfig()
-	settings.Partitions = 1
-	if err := topology.Ensure(t.Context(), js, settings); err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "attune.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, "nats: {url: %q}\n", broker.URL()), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a := install(t, 1)
 	for i, step := range []struct {
 		in   string
 		args string
@@ -189,7 +139,7 @@ func TestStockCommands(t *testing.T) {
 		{"product_id\n", "set --file -", 0, "0 out of stock (0 more, 1 back), version 6: mails that are ordered from now on obey\n"},
 	} {
 		var said bytes.Buffer
-		args := append(append([]string{"stock"}, strings.Fields(step.args)...), "--config", file)
+		args := append(append([]string{"stock"}, strings.Fields(step.args)...), "--config", a.file)
 		code := run(t.Context(), args, streams{in: strings.NewReader(step.in), out: &said, err: &said})
 		if code != step.code || !strings.Contains(said.String(), step.says) || step.code == 0 && said.String() != step.says {
 			t.Errorf("%d %s: exit code %d, %q; want %d, %q", i, step.args, code, said.String(), step.code, step.says)
@@ -197,11 +147,11 @@ func TestStockCommands(t *testing.T) {
 	}
 	var together sync.WaitGroup
 	for i := range 5 {
-		together.Go(func() { printed(t, "", "stock", "out", fmt.Sprint(i), "--config", file) })
+		together.Go(func() { a.printed("", "stock", "out", fmt.Sprint(i)) })
 	}
 	together.Wait()
 	var report stockReport
-	if err := json.Unmarshal(printed(t, "", "stock", "list", "--json", "--config", file), &report); err != nil {
+	if err := json.Unmarshal([]byte(a.printed("", "stock", "list", "--json")), &report); err != nil {
 		t.Fatal(err)
 	}
 	if want := (recommend.OutOfStock{"0", "1", "2", "3", "4"}); !cmp.Equal(want, report.OutOfStock) || report.Version != 11 || report.Since.IsZero() {

@@ -57,15 +57,11 @@ func (t *trainCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	conn, js, err := connect(c.NATS)
+	store, disconnect, err := t.control(ctx)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	store, err := openControl(ctx, js)
-	if err != nil {
-		return err
-	}
+	defer disconnect()
 	say := &progress{out: s.err, now: time.Now}
 	trainer := &trainer{store: store, archive: &archive{dsn, say}, counts: t.Model, holdout: holdout, force: t.Force, say: say}
 	report, err := trainer.train(ctx)

@@ -3,22 +3,17 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-
 	"attune/pipeline"
-	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/event"
 	"attune/pipeline/lease"
 	"attune/pipeline/topology"
@@ -26,24 +21,13 @@ import (
 
 // workers are processes of `attune run` over one broker, without a database.
 type workers struct {
-	t    *testing.T
-	js   jetstream.JetStream
-	file string
+	*installed
 	logs *lockedBuffer
 }
 
 func newWorkers(t *testing.T) *workers {
 	t.Helper()
-	broker := enginetest.NATS(t)
-	w := &workers{t: t, js: connected(t, broker), file: filepath.Join(t.TempDir(), "attune.yaml"), logs: new(lockedBuffer)}
-	if err := topology.Ensure(t.Context(), w.js, topology.DefaultConfig()); err != nil {
-		t.Fatal(err)
-	}
-	settings := fmt.Sprintf("listen: 127.0.0.1:0\nnats: {url: %q}\ningest: {write_keys: [{name: web, key: secret}]}\n", broker.URL())
-	if err := os.WriteFile(w.file, []byte(settings), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return w
+	return &workers{install(t, 8, "listen: 127.0.0.1:0", "ingest: {write_keys: [{name: web, key: secret}]}"), new(lockedBuffer)}
 }
 
 // start runs parts that need nothing but the broker.
@@ -140,39 +124,19 @@ type committed struct {
 // read goes through all commits of a partition. Facts must be there once and in order, under one unbroken hash.
 func (w *workers) read(partition int) committed {
 	w.t.Helper()
-	codec, err := pipeline.NewCommitCodec()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	stream, err := w.js.Stream(w.t.Context(), topology.Commits)
-	if err != nil {
-		w.t.Fatal(err)
-	}
 	subject := topology.Subject(topology.Commits, partition)
 	got := committed{events: map[string]int{}}
 	running := pipeline.NewRunningHash(nil)
 	position := uint64(0)
-	for next := uint64(1); ; {
-		m, err := stream.GetMsg(w.t.Context(), next, jetstream.WithGetMsgSubject(subject))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return got
-		}
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		next = m.Sequence + 1
-		commit, err := codec.Decode(m.Data)
-		if err != nil {
-			w.t.Fatal(err)
-		}
+	for commit := range w.commits(subject) {
 		if commit.Epoch < got.epoch || commit.Position < position {
-			w.t.Errorf("%s %d: epoch %d and position %d come after %d and %d", subject, m.Sequence, commit.Epoch, commit.Position, got.epoch, position)
+			w.t.Errorf("%s %d: epoch %d and position %d come after %d and %d", subject, commit.sequence, commit.Epoch, commit.Position, got.epoch, position)
 		}
 		if commit.Epoch > got.epoch {
 			got.epoch, got.first = commit.Epoch, time.Time{}
 		}
 		if got.first.IsZero() && len(commit.Facts) > 0 {
-			got.first = m.Time
+			got.first = commit.at
 		}
 		position = commit.Position
 		for r, err := range pipeline.Records(commit.Facts) {
@@ -182,20 +146,17 @@ func (w *workers) read(partition int) committed {
 			running.Add(r.Position, r.Data)
 		}
 		if !bytes.Equal(running.Sum(), commit.Hash) {
-			w.t.Fatalf("%s %d: the running hash is broken", subject, m.Sequence)
+			w.t.Fatalf("%s %d: the running hash is broken", subject, commit.sequence)
 		}
-		facts, err := codec.Facts(commit)
-		if err != nil {
-			w.t.Fatal(err)
-		}
-		for _, e := range facts.Events {
+		for _, e := range commit.facts.Events {
 			user, number, _ := strings.Cut(e.Event.ID, "-")
 			if n, _ := strconv.Atoi(number); n != got.events[user]+1 {
-				w.t.Errorf("%s %d: event %s comes after number %d", subject, m.Sequence, e.Event.ID, got.events[user])
+				w.t.Errorf("%s %d: event %s comes after number %d", subject, commit.sequence, e.Event.ID, got.events[user])
 			}
 			got.events[user]++
 		}
 	}
+	return got
 }
 
 // Two processes share the partitions. One is stopped under load for longer than its lease, and wakes as a zombie;

@@ -111,12 +111,12 @@ func (p *Puller) Next(ctx context.Context, limit int) ([]Delivery, error) {
 		if err := p.request(); err != nil {
 			return nil, err
 		}
-		if waiting, _, err := p.sub.Pending(); err == nil && waiting == 0 && len(got) > 0 {
-			return got, nil
-		}
-		m, err := p.receive(ctx)
+		m, err := p.receive(ctx, len(got) > 0)
 		if err != nil && ctx.Err() != nil && len(got) > 0 {
 			return got, nil // what was taken must not be lost
+		}
+		if errors.Is(err, errNoMore) {
+			return got, nil
 		}
 		if err != nil {
 			return nil, err
@@ -172,10 +172,16 @@ func (p *Puller) request() error {
 	return nil
 }
 
-// receive waits for one message; nil means a status was handled and there is none.
-func (p *Puller) receive(ctx context.Context) (*nats.Msg, error) {
+// errNoMore tells that nothing is there, where nothing is to be waited for.
+var errNoMore = errors.New("no more messages are there")
+
+// receive takes one message, and waits for it if there is none in hand; nil means a status was handled and there is none.
+func (p *Puller) receive(ctx context.Context, inHand bool) (*nats.Msg, error) {
 	m, err := p.sub.NextMsg(0) // what is there already needs no timer
-	if errors.Is(err, nats.ErrTimeout) {
+	switch {
+	case errors.Is(err, nats.ErrTimeout) && inHand:
+		return nil, errNoMore
+	case errors.Is(err, nats.ErrTimeout):
 		wait, cancel := context.WithTimeout(ctx, pullHeartbeat)
 		m, err = p.sub.NextMsgWithContext(wait)
 		cancel()
@@ -240,25 +246,28 @@ func (p *Puller) accept(m *nats.Msg) (Delivery, error) {
 }
 
 // parseReply reads $JS.ACK.<stream>.<consumer>.<redeliveries>.<stream seq>.<consumer seq>.<ns>.<pending>, or
-// its longer form with domain and account hash after $JS.ACK.
+// its longer form with domain and account hash after $JS.ACK, and maybe more after the pending.
 func parseReply(reply string) (sequence, delivery uint64, stored time.Time, err error) {
-	const prefix = "$JS.ACK."
-	if !strings.HasPrefix(reply, prefix) {
+	const prefix, long = "$JS.ACK.", 11
+	tokens := strings.Count(reply, ".") + 1
+	if !strings.HasPrefix(reply, prefix) || tokens < 8 {
 		return 0, 0, time.Time{}, fmt.Errorf("pull: unexpected reply subject %q", reply)
 	}
-	tokens := strings.Split(reply, ".")
-	at := 5
-	if len(tokens) >= 11 {
-		at = 7
+	skip := 5
+	if tokens >= long {
+		skip = 7
 	}
-	if len(tokens) < at+3 {
-		return 0, 0, time.Time{}, fmt.Errorf("pull: unexpected reply subject %q", reply)
+	rest := reply
+	for range skip {
+		_, rest, _ = strings.Cut(rest, ".")
 	}
-	sequence, err1 := strconv.ParseUint(tokens[at], 10, 64)
-	delivery, err2 := strconv.ParseUint(tokens[at+1], 10, 64)
-	ns, err3 := strconv.ParseInt(tokens[at+2], 10, 64)
-	if err := errors.Join(err1, err2, err3); err != nil {
-		return 0, 0, time.Time{}, fmt.Errorf("pull: reply subject %q: %w", reply, err)
+	var numbers [3]uint64
+	for i := range numbers {
+		var text string
+		text, rest, _ = strings.Cut(rest, ".")
+		if numbers[i], err = strconv.ParseUint(text, 10, 63); err != nil {
+			return 0, 0, time.Time{}, fmt.Errorf("pull: reply subject %q: %w", reply, err)
+		}
 	}
-	return sequence, delivery, time.Unix(0, ns).UTC(), nil
+	return numbers[0], numbers[1], time.Unix(0, int64(numbers[2])).UTC(), nil
 }

@@ -26,12 +26,6 @@ type Session interface {
 // Opener claims a topic.
 type Opener func(ctx context.Context, topic string) (Session, error)
 
-type contextKey int
-
-const (
-	handOverKey contextKey = iota
-)
-
 // HandOver is what a message's context carries beside the Watermill message: one delivery, or as many as there
 // are where the subscriber hands over whole batches.
 type HandOver struct {

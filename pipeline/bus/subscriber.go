@@ -266,10 +266,10 @@ func offer(ctx context.Context, h *HandOver, out chan<- *message.Message) error 
 
 // offerOnce tells whether the message was acknowledged; false: it was refused.
 func offerOnce(ctx context.Context, h *HandOver, out chan<- *message.Message) (bool, error) {
-	mctx, cancel := context.WithCancel(context.WithValue(ctx, handOverKey, h))
-	defer cancel()
+	settled := &messageContext{Context: ctx, handOver: h}
+	defer settled.end()
 	m := newMessage(h)
-	m.SetContext(mctx)
+	m.SetContext(settled)
 	select {
 	case out <- m:
 	case <-ctx.Done():

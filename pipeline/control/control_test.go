@@ -22,15 +22,7 @@ const partitions = 3
 
 func open(t *testing.T) (*Store, jetstream.JetStream) {
 	t.Helper()
-	conn, err := enginetest.NATS(t).Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.JetStream(t)
 	config := topology.DefaultConfig()
 	config.Partitions = partitions
 	if err := topology.Ensure(t.Context(), js, config); err != nil {

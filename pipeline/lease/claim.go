@@ -158,7 +158,6 @@ func (s *sharing) bury(ctx context.Context) {
 		cancel()
 		if err != nil {
 			s.w.config.Log.Debug("take a dead worker's heartbeat away", "worker", id, "error", err)
-			return
 		}
 	}
 }

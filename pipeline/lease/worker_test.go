@@ -321,6 +321,39 @@ func TestDeadStayDead(t *testing.T) {
 	}
 }
 
+// What the broker has not dropped is taken away, unless its worker has beaten again meanwhile.
+func TestHeartbeatsOfTheDeadAreTakenAway(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 1)
+	_, js := h.connect(h.n.URL())
+	w, err := New(t.Context(), Config{JetStream: js})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &sharing{w: w, picture: newPicture()}
+	s.picture.now = time.Now()
+	for _, id := range []string{"dead", "back"} {
+		revision, err := w.bucket.PutString(t.Context(), memberPrefix+id, "{}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.picture.beats[id] = beat{s.picture.now.Add(-2 * graveAge), revision}
+	}
+	if _, err := w.bucket.PutString(t.Context(), memberPrefix+"back", "{}"); err != nil {
+		t.Fatal(err)
+	}
+	s.bury(t.Context())
+	if len(s.picture.graves()) > 0 {
+		t.Errorf("it will be tried again and again: %v", s.picture.graves())
+	}
+	if _, err := w.bucket.Get(t.Context(), memberPrefix+"dead"); !errors.Is(err, jetstream.ErrKeyNotFound) {
+		t.Errorf("the dead one's heartbeat: error %v", err)
+	}
+	if _, err := w.bucket.Get(t.Context(), memberPrefix+"back"); err != nil {
+		t.Errorf("the heartbeat of the one who is back: %v", err)
+	}
+}
+
 // A worker that hears and says nothing for longer than its lease, like one that is stopped, lets go by itself,
 // and takes part again when it is back.
 func TestSilencedWorkerLetsGoAndComesBack(t *testing.T) {

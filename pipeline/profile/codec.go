@@ -205,7 +205,7 @@ func appendWait(b []byte, w *Wait) []byte {
 	b = appendBytes(b, 6, w.Properties)
 	b = appendText(b, 7, w.Name)
 	b = appendInt(b, 8, w.Occurred)
-	return appendBool(appendText(b, 9, w.Trace), 50, w.Held)
+	return appendInt(appendBool(appendText(b, 9, w.Trace), 50, w.Held), 51, w.Since)
 }
 
 // appendTimes writes a window's times: the first whole, the others by their distance.

@@ -423,6 +423,8 @@ func (t *Wait) field(field protowire.Number, w wire) error {
 		t.Trace = w.text()
 	case 50:
 		t.Held = w.bool()
+	case 51:
+		t.Since = w.instant()
 	}
 	return nil
 }

@@ -197,11 +197,16 @@ func mergeWaits(w, l []Wait) []Wait {
 		return w
 	}
 	all := slices.Concat(w, l)
-	slices.SortFunc(all, func(a, b Wait) int { // the later one of each campaign and key first
-		return cmp.Or(strings.Compare(a.Campaign, b.Campaign), strings.Compare(a.Key, b.Key), cmp.Compare(b.Due, a.Due),
-			cmp.Compare(b.Occurred, a.Occurred), strings.Compare(b.Cause, a.Cause), cmp.Compare(b.Position, a.Position))
+	slices.SortFunc(all, func(a, b Wait) int { // as they began
+		return cmp.Or(cmp.Compare(a.Since, b.Since), cmp.Compare(a.Due, b.Due), cmp.Compare(a.Occurred, b.Occurred),
+			strings.Compare(a.Cause, b.Cause), cmp.Compare(a.Position, b.Position))
 	})
-	all = slices.CompactFunc(all, func(a, b Wait) bool { return a.Campaign == b.Campaign && a.Key == b.Key })
+	var left []Wait
+	for i := range all {
+		left = slices.DeleteFunc(left, func(earlier Wait) bool { return all[i].Replaces(&earlier) })
+		left = append(left, all[i])
+	}
+	all = left
 	slices.SortFunc(all, func(a, b Wait) int {
 		return cmp.Or(cmp.Compare(a.Due, b.Due), strings.Compare(a.Campaign, b.Campaign), strings.Compare(a.Key, b.Key))
 	})

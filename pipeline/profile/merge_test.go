@@ -251,3 +251,36 @@ func BenchmarkMerge(b *testing.B) {
 		profile.Merge(w, loser)
 	}
 }
+
+// Waits that both halves have held are those that the whole customer would have had, or decided.
+func TestMergedWaits(t *testing.T) {
+	t.Parallel()
+	wait := func(cause string, since, due event.Instant) profile.Wait {
+		return profile.Wait{Campaign: "c", Cause: cause, Since: since, Due: due, Held: true}
+	}
+	for name, test := range map[string]struct {
+		winner, loser []profile.Wait
+		want          string
+	}{
+		"at once, each":                       {[]profile.Wait{wait("a", 10, 10), wait("c", 30, 30)}, []profile.Wait{wait("b", 20, 20)}, "[a b c]"},
+		"at once, at the same instant":        {[]profile.Wait{wait("a", 10, 10)}, []profile.Wait{wait("b", 10, 10)}, "[a b]"},
+		"the later one, before the other due": {[]profile.Wait{wait("a", 10, 110)}, []profile.Wait{wait("b", 20, 120)}, "[b]"},
+		"both, after the other was due":       {[]profile.Wait{wait("b", 110, 210)}, []profile.Wait{wait("a", 10, 110)}, "[a b]"},
+		"one of the flips":                    {[]profile.Wait{wait("b", 0, 20)}, []profile.Wait{wait("a", 0, 10)}, "[b]"},
+	} {
+		for _, swapped := range []bool{false, true} {
+			w, l := profile.New("w"), profile.New("l")
+			if w.Waits, l.Waits = test.winner, test.loser; swapped {
+				w.Waits, l.Waits = test.loser, test.winner
+			}
+			profile.Merge(w, l)
+			var causes []string
+			for _, x := range w.Waits {
+				causes = append(causes, x.Cause)
+			}
+			if got := fmt.Sprint(causes); got != test.want {
+				t.Errorf("%s: %s, want %s", name, got, test.want)
+			}
+		}
+	}
+}

@@ -187,6 +187,14 @@ type Wait struct {
 	Trace      string // and its trace
 	// Held tells that it began while Awaits kept decisions back.
 	Held bool
+	// Since is when it began, by the customer's clock: it replaces waits of its campaign and key that are not due by then.
+	// Zero: it replaces any, as a flip of a segment does.
+	Since event.Instant
+}
+
+// Replaces tells whether the wait, which began later, takes the other one's place.
+func (t *Wait) Replaces(earlier *Wait) bool {
+	return t.Campaign == earlier.Campaign && t.Key == earlier.Key && t.Since < earlier.Due
 }
 
 // Send is one mail that counts against caps, from its decision until it is too old to count or its delivery

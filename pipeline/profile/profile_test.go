@@ -114,7 +114,7 @@ func profiles() *rapid.Generator[*profile.Profile] {
 					Campaign: names().Draw(t, "campaign"), Key: names().Draw(t, "key"), Due: at.Draw(t, "due"),
 					Cause: names().Draw(t, "cause"), Position: rapid.Uint64().Draw(t, "position"),
 					Properties: objects().Draw(t, "properties"), Name: names().Draw(t, "name"), Occurred: at.Draw(t, "occurred"),
-					Trace: names().Draw(t, "trace"), Held: rapid.Bool().Draw(t, "held"),
+					Trace: names().Draw(t, "trace"), Held: rapid.Bool().Draw(t, "held"), Since: at.Draw(t, "since"),
 				}
 			}), 0, 3).Draw(t, "waits"),
 			Sends: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) profile.Send {

@@ -96,13 +96,19 @@ func (d *drive) readOlder(ctx context.Context, plan Plan, since event.Instant, v
 	}
 	state := log.CachedInfo().State
 	if d.r.config.Older == nil || d.progress.Read+1 >= state.FirstSeq || state.Msgs > 0 && !since.Time().Before(state.FirstTime) {
+		d.progress.Older = false
 		return nil
+	}
+	d.progress.Older = true
+	if err := d.note(ctx); err != nil {
+		return err
 	}
 	asked := Older{Names: plan.Events(), Since: since, After: d.progress.Read, Before: state.FirstSeq}
 	if err := d.r.config.Older(ctx, asked, visit); err != nil {
 		return fmt.Errorf("read what the log does not have any more: %w", err)
 	}
-	return nil
+	d.progress.Older, d.progress.Failure = false, ""
+	return d.note(ctx)
 }
 
 // take keeps what is asked of an event.

@@ -41,6 +41,10 @@ type Progress struct {
 	// Read is the position up to which the log has been read back, and ReadTo the one up to which it has to be.
 	Read   uint64 `json:"read,omitempty"`
 	ReadTo uint64 `json:"read_to,omitempty"`
+	// Older tells that what the log has lost to age is being asked for, where it is kept.
+	Older bool `json:"older,omitempty"`
+	// Failure is what has stopped the rollout, which is tried again; empty: it goes on.
+	Failure string `json:"failure,omitempty"`
 }
 
 // progressKey is beside the control records'.
@@ -93,6 +97,15 @@ func (d *drive) note(ctx context.Context) error {
 	return nil
 }
 
+// failed notes what has stopped the rollout. Where that can't be noted, whoever works next knows it sooner.
+func (d *drive) failed(ctx context.Context, err error) {
+	if err == nil || ctx.Err() != nil || errors.Is(err, errSuperseded) {
+		return
+	}
+	d.progress.Failure = err.Error()
+	_ = d.note(ctx)
+}
+
 // noteEvery is how often progress is written, and whether something newer is staged is looked at.
 const noteEvery = time.Second
 
@@ -101,6 +114,7 @@ func (d *drive) goOn(ctx context.Context) error {
 	if time.Since(d.noted) < noteEvery {
 		return nil
 	}
+	d.progress.Failure = ""
 	if err := d.note(ctx); err != nil {
 		return err
 	}

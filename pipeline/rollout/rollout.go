@@ -161,11 +161,13 @@ func (r *Runner) work(ctx context.Context) error {
 	}
 	defer d.out.close()
 	if inForce.Staged < staged.Version {
-		if err := d.prepare(ctx, inForce); err != nil {
-			return err
-		}
+		err = d.prepare(ctx, inForce)
 	}
-	return d.settle(ctx)
+	if err == nil {
+		err = d.settle(ctx)
+	}
+	d.failed(ctx, err)
+	return err
 }
 
 // current fails when other definitions are staged.
@@ -181,6 +183,9 @@ func (d *drive) current(ctx context.Context) error {
 func (d *drive) begin(ctx context.Context, phase Phase, total uint64) error {
 	if err := d.r.config.Fault(string(phase)); err != nil {
 		return err
+	}
+	if phase != d.progress.Phase {
+		d.progress.Failure = ""
 	}
 	d.progress.Phase, d.progress.Done, d.progress.Total = phase, 0, total
 	return d.note(ctx)

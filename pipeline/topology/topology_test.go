@@ -18,15 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func connect(t *testing.T) jetstream.JetStream {
 	t.Helper()
-	conn, err := enginetest.NATS(t).Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.JetStream(t)
 	return js
 }
 

@@ -80,15 +80,7 @@ func TestAnOutageOfClickHouse(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a server of its own, killed twice")
 	}
-	conn, err := enginetest.NATS(t).Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.JetStream(t)
 	layout := topology.DefaultConfig()
 	layout.Partitions = 1
 	if err := topology.Ensure(t.Context(), js, layout); err != nil {

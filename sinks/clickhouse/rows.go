@@ -2,7 +2,6 @@ package clickhouse
 
 import (
 	"maps"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -10,6 +9,7 @@ import (
 	"github.com/ClickHouse/clickhouse-go/v2/lib/column"
 	"github.com/shopspring/decimal"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 )
 
@@ -33,10 +33,7 @@ func (r *rows) add(column string, values any) {
 // since the column would not say all of them; typed are the column's typed paths.
 func (r *rows) addJSON(column string, values []event.Object, typed ...string) {
 	whole, parse, keep := make([]string, len(values)), make([]string, len(values)), make([]string, len(values))
-	for i, v := range values {
-		if i%32 == 0 {
-			runtime.Gosched() // as Sink.attempt does
-		}
+	for i, v := range pipeline.GivingWay(values, 32) {
 		whole[i] = string(v)
 		switch {
 		case len(v) == 0:

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -148,8 +147,7 @@ func (s *Sink) attempt(ctx context.Context, r *rows) error {
 	if err != nil {
 		return err
 	}
-	for i, values := range r.data {
-		runtime.Gosched() // a batch takes a processor for tens of milliseconds, and decisions share it
+	for i, values := range pipeline.GivingWay(r.data, 1) {
 		if err := batch.Column(i).Append(values); err != nil {
 			_ = batch.Abort()
 			return &clientError{fmt.Errorf("column %s: %w", r.columns[i], err)}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"iter"
 	"math"
-	"runtime"
 	"slices"
 	"time"
 
@@ -88,8 +87,7 @@ func byName(scores []profile.Propensity) (value, confidence map[string]float64) 
 // enriched are the events of all commits, in their order, each with its partition.
 func enriched(parts []pipeline.SinkPart) iter.Seq2[*pipeline.Enriched, uint16] {
 	return func(yield func(*pipeline.Enriched, uint16) bool) {
-		for _, part := range parts {
-			runtime.Gosched() // as Sink.attempt does
+		for _, part := range pipeline.GivingWay(parts, 1) {
 			for i := range part.Facts.Events {
 				if !yield(&part.Facts.Events[i], uint16(part.Partition)) {
 					return

@@ -58,20 +58,13 @@ func newBench(t *testing.T) *bench {
 
 func newBenchOn(t *testing.T, n *embedded.NATS) *bench {
 	t.Helper()
-	conn, err := n.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.Connected(t, n)
 	if err := topology.Ensure(t.Context(), js, topology.DefaultConfig()); err != nil {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, js: js, gathered: prometheus.NewRegistry(), log: &lockedBuffer{}}
 	b.logger = slog.New(slog.NewJSONHandler(b.log, &slog.HandlerOptions{Level: slog.LevelDebug - 8}))
+	var err error
 	if b.metrics, err = NewMetrics(b.gathered); err != nil {
 		t.Fatal(err)
 	}

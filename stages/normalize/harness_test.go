@@ -49,21 +49,14 @@ const partitions = 4
 func newBench(t testing.TB) *bench {
 	t.Helper()
 	server := enginetest.NATS(t)
-	conn, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.Connected(t, server)
 	config := topology.DefaultConfig()
 	config.Partitions = partitions
 	if err := topology.Ensure(t.Context(), js, config); err != nil {
 		t.Fatal(err)
 	}
 	b := &bench{t: t, server: server, js: js, metrics: prometheus.NewRegistry(), last: map[int]uint64{}}
+	var err error
 	if b.hash, err = vault.OpenHasher(t.Context(), js); err != nil {
 		t.Fatal(err)
 	}

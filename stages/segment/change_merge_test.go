@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"testing"
@@ -46,12 +45,7 @@ func (h *half) apply(e event.Event, arrives ...event.Event) {
 	if e.Type == event.Track {
 		h.past = append(h.past, pipeline.PastEvent{Position: h.position, Type: e.Type, Name: e.Name, Occurred: e.Occurred, Properties: e.Properties})
 	}
-	if rapid.IntRange(0, 2).Draw(h.t, "store") == 0 && h.p.Applied > 0 {
-		var err error
-		if h.p, err = profile.Decode(profile.Encode(h.p)); err != nil {
-			h.t.Fatal(err)
-		}
-	}
+	h.p = reread(h.t, h.p)
 	h.newer = h.newer || h.p.Applied == 0 && h.switched != 0
 	h.story += fmt.Sprintf("%d: %s %s for %s, accepted %s occurred %s\n", h.position, e.Type, e.Name, h.p.ID, e.Accepted, e.Occurred)
 	r, err := h.chain.Apply(h.p, &e, h.position)
@@ -131,27 +125,10 @@ func (m *merging) arrive() {
 	}
 }
 
-// prepare appends what a rollout appends for one profile: its past, in some records, from the beginning again where a
-// worker took over, and then the word that it has all.
+// prepare appends what a rollout appends for the half; that it has all, only where it doesn't go on in the other one.
 func (h *half) prepare(at event.Instant) {
-	one := func(b pipeline.Preparation) {
-		b.Staged = 1
-		properties, err := json.Marshal(b)
-		if err != nil {
-			h.t.Fatal(err)
-		}
-		for range rapid.IntRange(1, 2).Draw(h.t, "times") {
-			h.apply(event.Event{Type: event.Prepare, Accepted: at, Properties: properties})
-		}
-	}
-	past := slices.Clone(h.past)
-	for from := 0; from < len(past); {
-		to := rapid.IntRange(from+1, len(past)).Draw(h.t, "to")
-		one(pipeline.Preparation{Past: past[:to], Read: past[to-1].Position})
-		from = to
-	}
-	if h.p.Into == "" {
-		one(pipeline.Preparation{Filled: true})
+	for _, e := range preparations(h.t, at, h.past, h.p.Into == "") {
+		h.apply(e)
 	}
 }
 
@@ -175,9 +152,7 @@ func TestFlipsAreExactWhenProfilesMergeAcrossAChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		none := rule.NewLeafSet().After(rule.NewLeafSet())
-		staged := chain(1, enrich{}, before)
-		staged.Staged = &pipeline.Staged{Version: 1, Segments: after, SegmentLeaves: after.Set().Leaves().After(before.Set().Leaves()), CampaignLeaves: none}
+		staged := preparing(enrich{}, before, after)
 
 		m := &merging{t: t, chain: chain(1, enrich{}, before), before: members, after: nextMembers}
 		m.winner = &half{merging: m, p: profile.New("w"), w: &world{id: "w"}, in: map[string]bool{}}
@@ -227,9 +202,7 @@ func TestFlipsAreExactWhenProfilesMergeAcrossAChange(t *testing.T) {
 						m.arrive() // the rollout waits for what is under way
 					}
 					m.switched = max(between(), m.winner.p.Now, m.loser.p.Now)
-					now := chain(2, enrich{}, after)
-					now.Switch = pipeline.Switch{At: m.switched, Before: staged, Staged: 1}
-					m.chain, m.position = now, m.position+1
+					m.chain, m.position = following(enrich{}, staged, after, m.switched), m.position+1
 				})
 			}
 			merges := []func(){}

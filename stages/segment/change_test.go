@@ -1,7 +1,6 @@
 package segment
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -69,39 +68,13 @@ type change struct {
 }
 
 func (c *change) apply(e event.Event) []pipeline.SegmentChange {
-	if rapid.IntRange(0, 2).Draw(c.t, "store") == 0 && c.p.Applied > 0 { // a worker died, and another one reads the profile
-		var err error
-		if c.p, err = profile.Decode(profile.Encode(c.p)); err != nil {
-			c.t.Fatal(err)
-		}
-	}
+	c.p = reread(c.t, c.p)
 	c.position++
 	r, err := c.chain.Apply(c.p, &e, c.position)
 	if err != nil {
 		c.t.Fatal(err)
 	}
 	return r.Facts.Changes
-}
-
-// prepare applies one or several prepare records at an instant, some of them twice, with more of the past than is lacking.
-func (c *change) prepare(at event.Instant) (changes []pipeline.SegmentChange) {
-	one := func(b pipeline.Preparation) {
-		b.Staged = 1
-		properties, err := json.Marshal(b)
-		if err != nil {
-			c.t.Fatal(err)
-		}
-		for range rapid.IntRange(1, 2).Draw(c.t, "times") {
-			changes = append(changes, c.apply(event.Event{Type: event.Prepare, Accepted: at, Properties: properties})...)
-		}
-	}
-	for from := 0; from < len(c.past); {
-		to := rapid.IntRange(from+1, len(c.past)).Draw(c.t, "to")
-		one(pipeline.Preparation{Past: c.past[:to], Read: c.past[to-1].Position}) // from the beginning: a worker began again
-		from = to
-	}
-	one(pipeline.Preparation{Filled: true})
-	return changes
 }
 
 // The flips of a change of definitions, with their instants, are those of an evaluation of everything that has arrived:
@@ -127,9 +100,7 @@ func TestFlipsAreExactAcrossAChange(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		none := rule.NewLeafSet().After(rule.NewLeafSet())
-		staged := chain(1, scoring{}, before)
-		staged.Staged = &pipeline.Staged{Version: 1, Segments: after, SegmentLeaves: after.Set().Leaves().After(before.Set().Leaves()), CampaignLeaves: none}
+		staged := preparing(scoring{}, before, after)
 
 		events := drawHistory(t, zone)
 		events = append(events, event.Event{Type: event.Wake, Accepted: events[len(events)-1].Accepted + 75*hour})
@@ -193,7 +164,9 @@ func TestFlipsAreExactAcrossAChange(t *testing.T) {
 				if c.p.Applied > 0 {
 					prepared++
 				}
-				changes = append(changes, c.prepare(between(e.Accepted))...)
+				for _, prepare := range preparations(t, between(e.Accepted), c.past, true) {
+					changes = append(changes, c.apply(prepare)...)
+				}
 			}
 			if i == switchedAt {
 				switched = between(e.Accepted)
@@ -201,9 +174,7 @@ func TestFlipsAreExactAcrossAChange(t *testing.T) {
 					switched = rapid.SampledFrom(instants).Draw(t, "boundary")
 				}
 				switched = max(switched, c.p.Now)
-				next := chain(2, scoring{}, after)
-				next.Switch = pipeline.Switch{At: switched, Before: staged, Staged: 1}
-				c.chain, c.position = next, c.position+1
+				c.chain, c.position = following(scoring{}, staged, after, switched), c.position+1
 			}
 			if i > 0 && e.Accepted > at && rapid.IntRange(0, 2).Draw(t, "wake") == 0 {
 				changes = append(changes, c.apply(event.Event{Type: event.Wake, Accepted: between(e.Accepted)})...)
@@ -272,22 +243,16 @@ func TestAChangeStatesItsFlips(t *testing.T) {
 			was := chain(1, enrich{}, before)
 			p := profile.New("p1")
 			run(t, was, p, track("A", 0, 0, ""), track("B", 10*minute, 10*minute, ""))
-			staged := chain(1, enrich{}, before)
-			staged.Staged = &pipeline.Staged{Version: 1, Segments: after,
-				SegmentLeaves: after.Set().Leaves().After(before.Set().Leaves()), CampaignLeaves: rule.NewLeafSet().After(rule.NewLeafSet())}
+			staged := preparing(enrich{}, before, after)
 			if !k.unprepared {
-				properties, err := json.Marshal(pipeline.Preparation{Staged: 1, Filled: true, Past: []pipeline.PastEvent{
+				filled := pipeline.Preparation{Filled: true, Past: []pipeline.PastEvent{
 					{Position: 1, Type: event.Track, Name: "A", Occurred: start}, {Position: 2, Type: event.Track, Name: "B", Occurred: start + 10*minute},
-				}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if flips := run(t, staged, p, event.Event{Type: event.Prepare, Accepted: start + 15*minute, Properties: properties}); len(flips) > 0 {
+				}}
+				if flips := run(t, staged, p, prepare(t, start+15*minute, filled)); len(flips) > 0 {
 					t.Errorf("a customer who is prepared flips: %v", flips)
 				}
 			}
-			now := chain(2, enrich{}, after)
-			now.Switch = pipeline.Switch{At: start + k.at, Before: staged, Staged: 1}
+			now := following(enrich{}, staged, after, start+k.at)
 			flips := run(t, now, p, wake(k.next))
 			if !slices.Equal(flips, k.want) {
 				t.Errorf("flips %v, want %v", flips, k.want)

@@ -41,6 +41,8 @@ func TestDecisionsWaitForTheOtherHalf(t *testing.T) {
 - {id: welcome, on: {segment_entered: vip}` + send + `
 - {id: bye, on: {segment_exited: vip}` + send + `
 - {id: cart, on: {event: Product Added}, wait: 1h, unless: {event: Order Completed}` + send + `
+- {id: started, on: {event: Started}` + send + `
+- {id: asked, on: {event: Asked}, wait: 10s` + send + `
 `
 	order := track("o", "Order Completed", -time.Minute, `{}`)
 	for _, test := range []struct {
@@ -90,6 +92,20 @@ func TestDecisionsWaitForTheOtherHalf(t *testing.T) {
 			r.event(joined(track("e1", "Product Added", 0, `{}`)))
 			r.transfer(2*time.Second, r.other(order))
 		}, "1h0m0s cart fired <- e1\n"},
+		{"each of what happens meanwhile, at once or after a wait", func(r *run) {
+			r.event(joined(track("e1", "Started", time.Second, `{}`)))
+			r.event(track("e2", "Started", 2*time.Second, `{}`))
+			r.event(track("e3", "Asked", 3*time.Second, `{}`))
+			r.event(track("e4", "Asked", 8*time.Second, `{}`)) // in the place of e3, which would not be due yet
+			r.event(track("e5", "Asked", 19*time.Second, `{}`))
+			r.transfer(20*time.Second, r.other(track("e6", "Started", -time.Second, `{}`)))
+		}, "20s started fired <- e1\n20s started fired <- e2\n20s asked fired <- e4\n29s asked fired <- e5\n"},
+		{"one of the flips meanwhile", func(r *run) {
+			r.event(joined(track("e1", "Enter", 0, `{"segment":"vip"}`)))
+			r.event(track("e2", "Exit", time.Second, `{"segment":"vip"}`))
+			r.event(track("e3", "Enter", 2*time.Second, `{"segment":"vip"}`))
+			r.transfer(3*time.Second, r.other())
+		}, "3s bye suppressed merged (segment_exited) <- e2\n3s welcome fired <- e3\n"},
 		{"a flip of the half that is none of the whole", func(r *run) {
 			r.event(joined(track("e1", "Enter", 0, `{"segment":"vip"}`)))
 			r.event(track("e2", "Exit", time.Second, `{"segment":"vip"}`))

@@ -39,12 +39,17 @@ func (c *campaign) keyOf(e *event.Event) (string, bool) {
 	return key, key != ""
 }
 
-// start begins the campaign's wait, in place of one for the same key, or judges the campaign at once.
+// start begins the campaign's wait, in place of one for the same key that isn't due yet, or judges the campaign at once. One
+// that is due was held: it would be decided already, had the customer been whole. Of flips one is enough, since the whole
+// customer may not have made the others.
 func (st *Stage) start(s *pipeline.Step, c *campaign, w profile.Wait) {
 	p := s.Profile
 	w.Campaign, w.Due = c.ID, s.Now.Add(c.wait())
 	stamp(s, &w)
-	p.Waits = slices.DeleteFunc(p.Waits, func(old profile.Wait) bool { return old.Campaign == w.Campaign && old.Key == w.Key })
+	if w.Name != SegmentEntered && w.Name != SegmentExited {
+		w.Since = s.Now
+	}
+	p.Waits = slices.DeleteFunc(p.Waits, func(old profile.Wait) bool { return w.Replaces(&old) })
 	w.Held = s.Now < p.Whole()
 	if c.Wait == 0 && !w.Held {
 		st.judge(s, c, w)

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
 	"attune/pipeline/embedded"
@@ -77,6 +78,27 @@ func NATS(t testing.TB) *embedded.NATS {
 	}
 	t.Cleanup(n.Close)
 	return n
+}
+
+// JetStream is a connection to a server of the test's own; both end with the test.
+func JetStream(t testing.TB) jetstream.JetStream {
+	t.Helper()
+	return Connected(t, NATS(t))
+}
+
+// Connected is a connection to a server, which ends with the test.
+func Connected(t testing.TB, n *embedded.NATS) jetstream.JetStream {
+	t.Helper()
+	conn, err := n.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return js
 }
 
 // ClickHouse returns the test binary's server, started at the first call. It is [Main] that stops it.

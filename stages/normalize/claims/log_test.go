@@ -29,15 +29,7 @@ type process struct {
 
 func start(t *testing.T, server *embedded.NATS) *process {
 	t.Helper()
-	conn, err := server.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
+	js := enginetest.Connected(t, server)
 	if err := topology.Ensure(t.Context(), js, topology.DefaultConfig()); err != nil {
 		t.Fatal(err)
 	}
