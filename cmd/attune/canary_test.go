@@ -38,6 +38,8 @@ func canaryCalls() []string {
 			"customer_email":"quailberta@zaunkoenig.example","shipping":{"recipientName":"Quailberta Zaunkoenig","address":` + address + `},
 			"contacts":[{"mobile":"+447700900142"},{"billing_address":` + address + `}]},"context":{"ip":"203.0.113.77","traits":{"email":"quailberta@zaunkoenig.example"},
 			"userAgent":"Quailberta's phone","page":{"path":"/cart","url":"https://shop.example/?e=quailberta","referrer":"https://zaunkoenig.example"}}}`,
+		`{"type":"page","userId":"u5","name":"Cart of quailberta@zaunkoenig.example","properties":{"url":"https://shop.example/?email=quailberta%40zaunkoenig.example",
+			"referrer":"https://shop.example/u/quailberta@zaunkoenig.example","search":"mail from Quailberta@Zaunkoenig.example?","of quailberta@zaunkoenig.example":1}}`,
 		`{"type":"group","userId":"u2","groupId":"quailberta@zaunkoenig.example","traits":{"phone":"+447700900142"}}`,
 		`{"type":"alias","userId":"u3","previousId":"quailberta@zaunkoenig.example"}`,
 		`{"type":"track","userId":"u4","event":"E","timestamp":"Quailberta's birthday, 1971-02-03"}`,
@@ -77,20 +79,10 @@ func searchForCanaries(t *testing.T, settings string, calls []string) {
 	t.Helper()
 	folder := t.TempDir()
 	file := filepath.Join(folder, "attune.yaml")
-	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(settings+canaryEntrances()), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d := startDev(t, filepath.Join(folder, "data"), "--no-shop", "--max-wait", "1s", "--config", file)
-	for _, call := range calls {
-		if status := d.post("/v1/batch", `{"batch":[`+call+`]}`); status != 200 && status != 400 {
-			t.Errorf("status %d for %s", status, call)
-		}
-	}
-	d.eventually(30*time.Second, "a mail to the person", func() bool {
-		return slices.ContainsFunc(d.mails(), func(m mail) bool { return strings.Contains(m.To, "quailberta") })
-	})
-	d.eventually(30*time.Second, "its outcome in ClickHouse", func() bool { return d.sql("SELECT count() FROM messages WHERE outcome = 'accepted'") != "0" })
-
 	conn, err := nats.Connect(d.NATSURL)
 	if err != nil {
 		t.Fatal(err)
@@ -100,6 +92,21 @@ func searchForCanaries(t *testing.T, settings string, calls []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sendCanaries(t, d, js, calls)
+	for _, call := range calls { // last: the mail is of their cart, which orders before it don't cancel
+		if status := d.post("/v1/batch", `{"batch":[`+call+`]}`); status != 200 && status != 400 {
+			t.Errorf("status %d for %s", status, call)
+		}
+	}
+	d.eventually(30*time.Second, "a mail to the person", func() bool {
+		return slices.ContainsFunc(d.mails(), func(m mail) bool { return strings.Contains(m.To, "quailberta") })
+	})
+	d.eventually(30*time.Second, "its outcome in ClickHouse", func() bool { return d.sql("SELECT count() FROM messages WHERE outcome = 'accepted'") != "0" })
+
+	// The seventh is no entrance: the batch. The import is known by its customer.
+	d.eventually(30*time.Second, "an event of each entrance in ClickHouse", func() bool {
+		return d.sql("SELECT uniqExact(extract(event_id, '^(cloudevents|contacts|direct|ga4|shopify|webhook)[: ]')), countIf(user_id = 'i1') FROM events") == "7\t1"
+	})
 	d.eventually(30*time.Second, "an empty RAW", func() bool {
 		raw, err := js.Stream(t.Context(), topology.Raw)
 		return err == nil && raw.CachedInfo().State.Msgs == 0

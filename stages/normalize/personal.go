@@ -72,9 +72,8 @@ func (s *separator) treat(name []byte, traits bool) treatment {
 	t.within = t.name[:strings.LastIndexByte(t.name, '.')+1]
 	t.withheld, t.formed = s.names.Withheld(t.name), normal.HasForm(t.name)
 	t.person, t.open = vault.IsPerson(t.name), s.names.Open(t.name)
-	shown, _ := normal.WithoutAddresses(t.name, s.address)
 	var b bytes.Buffer
-	quote(&b, shown)
+	quote(&b, s.within(t.name))
 	t.key = b.String() + ":"
 	if *known == nil || len(*known) == maxKnown {
 		*known = map[string]treatment{}
@@ -223,11 +222,16 @@ func (s *separator) user(id string) string {
 	return id
 }
 
-// title is an event's or a page's name, or an event's id, as it goes on.
+// title is an event's or a page's name as it goes on.
 func (s *separator) title(name string) string {
 	if normal.IsAddress(name) {
 		return s.user(name)
 	}
-	name, _ = normal.WithoutAddresses(name, s.address)
-	return name
+	return s.within(name)
+}
+
+// within is a text without the addresses in it.
+func (s *separator) within(text string) string {
+	text, _ = normal.WithoutAddresses(text, s.address)
+	return text
 }

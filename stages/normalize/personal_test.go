@@ -33,7 +33,7 @@ func separatedBy(t interface{ Fatal(...any) }, declared vault.Declared, payload 
 		t.Fatal(err)
 	}
 	split := newSeparator(vault.NewHasher([]byte("a key for tests")), declared, "")
-	e := event.Event{ID: split.title(c.ID), Type: c.Type, Name: split.title(c.Name), User: split.user(c.User), Occurred: c.Occurred, Accepted: c.Accepted, Consent: consent(&c)}
+	e := event.Event{ID: split.within(c.ID), Type: c.Type, Name: split.title(c.Name), User: split.user(c.User), Occurred: c.Occurred, Accepted: c.Accepted, Consent: consent(&c)}
 	fields := map[string]vault.Field{}
 	split.event(&e, &c, fields)
 	return e, fields

@@ -250,7 +250,7 @@ func (o *session) conclude(p *prepared, first claims.Claim) {
 		name = o.stage.split.user(name) // a group's id may be a person's address, as a user's may
 	}
 	p.event = &event.Event{
-		ID: o.stage.split.title(c.ID), Type: c.Type, Name: name, Profile: first.Profile, User: o.stage.split.user(c.User),
+		ID: o.stage.split.within(c.ID), Type: c.Type, Name: name, Profile: first.Profile, User: o.stage.split.user(c.User),
 		Occurred: c.Occurred, Accepted: c.Accepted, Historical: c.Historical, Consent: consent(c),
 		Trace: p.raw.Trace,
 	}
