@@ -13,7 +13,7 @@ import (
 //
 // The time that it takes grows with the text's length. It is pure and safe for concurrent use if instead is.
 func WithoutAddresses(text string, instead func(address string) string) (without string, found bool) {
-	if strings.IndexByte(text, '@') < 0 && !strings.Contains(text, "40") {
+	if strings.IndexByte(text, '@') < 0 && strings.IndexByte(text, '%') < 0 {
 		return text, false
 	}
 	plain, from := unescape(text)
