@@ -20,16 +20,8 @@ const patience = 20 * time.Second
 
 func connect(t *testing.T, n *embedded.NATS) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	conn, err := n.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(conn.Close)
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return conn, js
+	js := enginetest.Connected(t, n)
+	return js.Conn(), js
 }
 
 // logStream makes a stream LOG of LOG.* on a server of its own.

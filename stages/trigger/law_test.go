@@ -11,6 +11,7 @@ import (
 
 	"attune/pipeline"
 	"attune/pipeline/event"
+	"attune/pipeline/profile"
 	"attune/stages/trigger"
 )
 
@@ -259,6 +260,53 @@ func TestWaitsAgainstAModel(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Fatalf("decisions (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Other profiles of the customer, of whom nothing else is known, change when campaigns are decided, and neither which nor
+// how often.
+func TestMergesDecideNothingAway(t *testing.T) {
+	st := stage(t, `
+- {id: started, on: {event: Started}`+send+`
+- {id: asked, on: {event: Asked}, key: n, wait: 10s`+send+`
+`)
+	rapid.Check(t, func(t *rapid.T) {
+		plain, merging := newRun(t, 0, st), newRun(t, 0, st)
+		for _, r := range []*run{plain, merging} {
+			r.event(consent(true))
+		}
+		at, awaited := time.Duration(0), ""
+		for i := range rapid.IntRange(1, 30).Draw(t, "steps") {
+			at += time.Duration(rapid.IntRange(0, 8000).Draw(t, "ms")) * time.Millisecond
+			switch dice := rapid.IntRange(0, 5).Draw(t, "what"); {
+			case dice < 4:
+				name := rapid.SampledFrom([]string{"Started", "Asked"}).Draw(t, "name")
+				e := track(fmt.Sprint("e", i), name, at, fmt.Sprintf(`{"n":%d}`, rapid.IntRange(1, 2).Draw(t, "n")))
+				plain.event(e)
+				merging.event(e)
+			case awaited == "":
+				awaited = fmt.Sprint("other", i)
+				e := track(fmt.Sprint("j", i), "Joined", at, `{}`)
+				e.Joins = []event.Join{{Loser: awaited}}
+				merging.event(e)
+			default:
+				merging.event(event.Event{Type: event.Transfer, Profile: "p1", Accepted: start.Add(at), Merge: &event.MergeRecord{
+					Loser: awaited, Winner: "p1", State: profile.Encode(profile.New(awaited)),
+				}})
+				awaited = ""
+			}
+		}
+		causes := func(r *run) (all []string) {
+			r.end(start.Add(at + time.Hour))
+			for _, d := range r.decisions {
+				all = append(all, fmt.Sprint(d.Campaign, " ", d.Outcome, " ", d.Cause))
+			}
+			slices.Sort(all)
+			return all
+		}
+		if diff := cmp.Diff(causes(plain), causes(merging)); diff != "" {
+			t.Fatalf("decisions without merges and with them:\n%s", diff)
 		}
 	})
 }
