@@ -206,11 +206,8 @@ func mergeWaits(w, l []Wait) []Wait {
 		left = slices.DeleteFunc(left, func(earlier Wait) bool { return all[i].Replaces(&earlier) })
 		left = append(left, all[i])
 	}
-	all = left
-	slices.SortFunc(all, func(a, b Wait) int {
-		return cmp.Or(cmp.Compare(a.Due, b.Due), strings.Compare(a.Campaign, b.Campaign), strings.Compare(a.Key, b.Key))
-	})
-	return all
+	slices.SortFunc(left, ByDue)
+	return left
 }
 
 func mergeSends(w, l []Send) []Send {

@@ -14,7 +14,9 @@
 package profile
 
 import (
+	"cmp"
 	"slices"
+	"strings"
 
 	"attune/pipeline/event"
 )
@@ -195,6 +197,12 @@ type Wait struct {
 // Replaces tells whether the wait, which began later, takes the other one's place.
 func (t *Wait) Replaces(earlier *Wait) bool {
 	return t.Campaign == earlier.Campaign && t.Key == earlier.Key && t.Since < earlier.Due
+}
+
+// ByDue is the order in which a profile's waits are kept, and decided.
+func ByDue(a, b Wait) int {
+	return cmp.Or(cmp.Compare(a.Due, b.Due), strings.Compare(a.Campaign, b.Campaign), strings.Compare(a.Key, b.Key),
+		cmp.Compare(a.Position, b.Position), strings.Compare(a.Cause, b.Cause))
 }
 
 // Send is one mail that counts against caps, from its decision until it is too old to count or its delivery

@@ -43,6 +43,13 @@
 // properties.decision and properties.outcome) releases the place when it is dropped or bounced, so that a mail
 // that never went out doesn't count; accepted and unknown keep it.
 //
+// # Merging
+//
+// While another profile of the customer is awaited nothing is judged. What triggers a campaign meanwhile waits until
+// the customer is whole, also where the campaign has no wait, and each of it is judged then: a wait that is due already
+// isn't restarted. Of flips of a segment the last one is left, and it is judged if it holds for the whole customer
+// (merged).
+//
 // # Decision ids
 //
 // An id is made from profile, campaign, key, the log position of the triggering event and the due instant. The

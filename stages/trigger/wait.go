@@ -1,11 +1,9 @@
 package trigger
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
-	"strings"
 	"time"
 
 	"attune/pipeline"
@@ -55,7 +53,7 @@ func (st *Stage) start(s *pipeline.Step, c *campaign, w profile.Wait) {
 		st.judge(s, c, w)
 		return
 	}
-	i, _ := slices.BinarySearchFunc(p.Waits, w, byDue)
+	i, _ := slices.BinarySearchFunc(p.Waits, w, profile.ByDue)
 	p.Waits = slices.Insert(p.Waits, i, w)
 	for tooMany(p.Waits) {
 		i := oldest(p.Waits)
@@ -71,10 +69,6 @@ func stamp(s *pipeline.Step, w *profile.Wait) {
 	if s.Event != nil {
 		w.Cause, w.Trace = s.Event.ID, s.Event.Trace
 	}
-}
-
-func byDue(a, b profile.Wait) int {
-	return cmp.Or(cmp.Compare(a.Due, b.Due), strings.Compare(a.Campaign, b.Campaign), strings.Compare(a.Key, b.Key))
 }
 
 func tooMany(waits []profile.Wait) bool {
