@@ -37,7 +37,7 @@ type Topic struct{ Chain, Name string }
 
 // Picture is what the bucket says at a moment.
 //
-// Who lives is told by the times at which the broker stored the heartbeats, the newest of which is the present: a worker
+// Who lives is told by the times at which the broker stored the entries, the newest of which is the present: a worker
 // whose heartbeat is older than that by more than [TTL] is dead, whether the broker has dropped it or not. For a broker
 // that was killed may bring heartbeats back that had long expired, and never drop them again (seen with nats-server
 // v2.15.2: of a key that is kept once, what expires last is marked as deleted on disk, what was overwritten before is not).
@@ -114,7 +114,8 @@ func (p *Picture) note(entry jetstream.KeyValueEntry) (moved bool) {
 	return p.mourn() || moved
 }
 
-// pass moves the present. A time in which nobody's heartbeat was stored counts for nobody: it was the broker that was away.
+// pass moves the present. A time in which nothing was stored counts for nobody: it was the broker that was away. Whose
+// heartbeat it then drops by itself is gone all the same, until the next one.
 func (p *Picture) pass(now time.Time) {
 	if gap := now.Sub(p.now); p.live && gap > TTL/2 {
 		for id, b := range p.beats {
