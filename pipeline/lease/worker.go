@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// TTL is how long the broker keeps a heartbeat. It counts in seconds.
+	// TTL is how old a heartbeat is when its worker is taken for dead, and how long the broker keeps it. It counts in seconds.
 	TTL = 2 * time.Second
 	// beatEvery leaves room for heartbeats that get lost.
 	beatEvery = 500 * time.Millisecond

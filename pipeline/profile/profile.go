@@ -190,7 +190,7 @@ type Wait struct {
 	// Held tells that it began while Awaits kept decisions back.
 	Held bool
 	// Since is when it began, by the customer's clock: it replaces waits of its campaign and key that are not due by then.
-	// Zero: it replaces any, as a flip of a segment does.
+	// Zero: it replaces any, as what a flip of a segment began does, and what was stored without it.
 	Since event.Instant
 }
 

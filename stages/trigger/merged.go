@@ -35,9 +35,12 @@ func (st *Stage) settle(s *pipeline.Step) {
 // stillSo tells whether the flip that started a wait holds now. It is asked where half of the customer was not known
 // then.
 func stillSo(p *profile.Profile, w profile.Wait) bool {
-	if !w.Held || w.Name != SegmentEntered && w.Name != SegmentExited {
+	if !w.Held || !isFlip(&w) {
 		return true
 	}
 	segment, _ := w.Properties.Get("segment").Text()
 	return p.In(segment) == (w.Name == SegmentEntered)
 }
+
+// isFlip tells whether a flip of a segment began the wait, and no event.
+func isFlip(w *profile.Wait) bool { return w.Name == SegmentEntered || w.Name == SegmentExited }

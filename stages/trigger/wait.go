@@ -44,7 +44,7 @@ func (st *Stage) start(s *pipeline.Step, c *campaign, w profile.Wait) {
 	p := s.Profile
 	w.Campaign, w.Due = c.ID, s.Now.Add(c.wait())
 	stamp(s, &w)
-	if w.Name != SegmentEntered && w.Name != SegmentExited {
+	if !isFlip(&w) {
 		w.Since = s.Now
 	}
 	p.Waits = slices.DeleteFunc(p.Waits, func(old profile.Wait) bool { return w.Replaces(&old) })

@@ -26,51 +26,56 @@ func (d *decoder) expect(o *object, payload, item []string) (ofPayload, ofItem [
 			continue
 		}
 		_, whole := e.take("payload")
-		if _, part := e.take("item"); part == whole {
+		_, part := e.take("item")
+		switch {
+		case whole == part:
 			d.fail(e.at, e.field, "want one of payload and item", "payload: .events for what is looked at before each, item: .name for each item")
-			continue
-		}
-		key, variables, into := "item", item, &ofItem
-		if whole {
-			key, variables, into = "payload", payload, &ofPayload
-		}
-		one := &expectation{of: e.expression(key, variables), when: e.expression("when", variables), reason: ReasonUnexpected}
-		if p, _ := e.take(key); one.of != nil {
-			text, _ := scalar(p.value)
-			if one.called, one.whole = strings.TrimPrefix(text, "."), text == "."; one.whole {
-				one.called = "the " + key
-			}
-		}
-		if called, _ := e.text("called"); called != "" {
-			one.called = called
-		}
-		kinds := []string{"object", "array", "string", "number", "boolean"}
-		for _, n := range e.list("type") {
-			kind, _ := scalar(n)
-			if !slices.Contains(kinds, kind) {
-				d.fail(placeOf(n), join2(e.field, "type"), fmt.Sprintf("%q is no type", kind), nearest(kind, kinds))
-			}
-			one.kinds = append(one.kinds, kind)
-		}
-		switch s, at := e.text("optional"); s {
-		case "", "false":
-		case "true":
-			one.optional = true
+		case whole:
+			ofPayload = append(ofPayload, d.expectation(e, "payload", payload))
 		default:
-			d.fail(at, join2(e.field, "optional"), fmt.Sprintf("%q is neither true nor false", s), "")
+			ofItem = append(ofItem, d.expectation(e, "item", item))
 		}
-		if reason, at := e.text("reason"); reason != "" {
-			if one.reason = reason; !reasonPattern.MatchString(reason) {
-				d.fail(at, join2(e.field, "reason"), "want a reason", "lower-case letters, digits and underscores, such as no_topic")
-			}
-		}
-		if one.send, _ = e.text("send"); one.send == "" {
-			d.fail(e.at, e.field, "send is missing", `what to send instead, in a few words, such as send: 'at least one event: "events": [{"name": "purchase"}]'`)
-		}
-		e.done()
-		*into = append(*into, one)
 	}
 	return ofPayload, ofItem
+}
+
+// expectation reads one, whose expression is under the key.
+func (d *decoder) expectation(e *object, key string, variables []string) *expectation {
+	one := &expectation{of: e.expression(key, variables), when: e.expression("when", variables), reason: ReasonUnexpected}
+	if p, _ := e.take(key); one.of != nil {
+		text, _ := scalar(p.value)
+		if one.called, one.whole = strings.TrimPrefix(text, "."), text == "."; one.whole {
+			one.called = "the " + key
+		}
+	}
+	if called, _ := e.text("called"); called != "" {
+		one.called = called
+	}
+	kinds := []string{"object", "array", "string", "number", "boolean"}
+	for _, n := range e.list("type") {
+		kind, _ := scalar(n)
+		if !slices.Contains(kinds, kind) {
+			d.fail(placeOf(n), join2(e.field, "type"), fmt.Sprintf("%q is no type", kind), nearest(kind, kinds))
+		}
+		one.kinds = append(one.kinds, kind)
+	}
+	switch s, at := e.text("optional"); s {
+	case "", "false":
+	case "true":
+		one.optional = true
+	default:
+		d.fail(at, join2(e.field, "optional"), fmt.Sprintf("%q is neither true nor false", s), "")
+	}
+	if reason, at := e.text("reason"); reason != "" {
+		if one.reason = reason; !reasonPattern.MatchString(reason) {
+			d.fail(at, join2(e.field, "reason"), "want a reason", "lower-case letters, digits and underscores, such as no_topic")
+		}
+	}
+	if one.send, _ = e.text("send"); one.send == "" {
+		d.fail(e.at, e.field, "send is missing", `what to send instead, in a few words, such as send: 'at least one event: "events": [{"name": "purchase"}]'`)
+	}
+	e.done()
+	return one
 }
 
 // lacking tells what the first expectation that is not met finds.
