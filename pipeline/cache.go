@@ -59,15 +59,16 @@ func newCache(limit int) *cache {
 	return &cache{entries: newRegister(), limit: limit, relieved: make(chan struct{}, 1)}
 }
 
-func (c *cache) has(id string) bool {
+// find is nil where a profile is not in memory. An entry stays until the next makeRoom, at least.
+func (c *cache) find(id string) *entry {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.entries.find(id) != nil
+	return c.entries.find(id)
 }
 
-// use finds a profile and decodes it, if it isn't. It stays decoded until the next makeRoom, at least.
-func (c *cache) use(id string) (*entry, error) {
-	e := c.touch(id)
+// use decodes a profile, if it isn't. It stays decoded until the next makeRoom, at least.
+func (c *cache) use(e *entry) error {
+	c.touch(e)
 	switch {
 	case e.profile != nil:
 	case e.packed == nil:
@@ -75,18 +76,17 @@ func (c *cache) use(id string) (*entry, error) {
 	default:
 		decoded, err := profile.Decode(e.packed)
 		if err != nil {
-			return nil, fmt.Errorf("profile %s: %w", e.id, err)
+			return fmt.Errorf("profile %s: %w", e.id, err)
 		}
 		e.profile = decoded
 	}
-	return e, nil
+	return nil
 }
 
 // touch makes a profile the one used last.
-func (c *cache) touch(id string) *entry {
+func (c *cache) touch(e *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.entries.find(id)
 	if e.in == &c.spare {
 		c.shelf.take(e)
 	}
@@ -94,7 +94,6 @@ func (c *cache) touch(id string) *entry {
 		e.in.remove(e)
 	}
 	c.decoded.add(e)
-	return e
 }
 
 // load adds a profile as the bucket has it; without bytes it is new.

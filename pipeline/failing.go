@@ -45,7 +45,7 @@ func (p *partition) fail(d bus.Delivery, r *record, cause error) error {
 // then by what was applied since.
 func (p *partition) restore(e *entry) error {
 	e.profile = nil
-	if _, err := p.cache.use(e.id); err != nil {
+	if err := p.cache.use(e); err != nil {
 		return err
 	}
 	for i := range p.records {

@@ -79,8 +79,14 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 	for i, d := range deliveries {
 		r := &records[i]
 		values[i] = r
-		r.event, r.err = event.Decode(d.Data)
-		if id := r.event.Profile; r.err == nil && id != "" && !asked[id] && !p.cache.has(id) {
+		id := ""
+		if r.event, r.err = event.Decode(d.Data); r.err == nil {
+			id = r.event.Profile
+		}
+		if id == "" {
+			continue
+		}
+		if r.entry = p.cache.find(id); r.entry == nil && !asked[id] {
 			asked[id] = true
 			missing = append(missing, id)
 		}
@@ -93,8 +99,10 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 		if r.err != nil || r.event.Profile == "" {
 			continue
 		}
-		var err error
-		if r.entry, err = p.cache.use(r.event.Profile); err != nil {
+		if r.entry == nil {
+			r.entry = p.cache.find(r.event.Profile)
+		}
+		if err := p.cache.use(r.entry); err != nil {
 			return nil, err
 		}
 	}
