@@ -202,6 +202,12 @@ func (c *CommitCodec) AppendFacts(buf, record []byte, f *Facts) ([]byte, error) 
 // DecodeFacts reads the facts of one record. An event's objects are parts of its data, which must not change any more.
 func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 	var f Facts
+	err := c.addFacts(&f, r)
+	return f, err
+}
+
+// addFacts adds the facts of one record to those of the ones before it.
+func (c *CommitCodec) addFacts(all *Facts, r RecordFacts) error {
 	e := Enriched{Position: r.Position, Segments: []string{}}
 	happened := false
 	for data := r.Data; len(data) > 0; {
@@ -211,7 +217,7 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 			size = protowire.ConsumeFieldValue(field, kind, data[n:])
 		}
 		if size < 0 {
-			return f, fmt.Errorf("decode facts of position %d: %w", r.Position, errCutFacts)
+			return fmt.Errorf("decode facts of position %d: %w", r.Position, errCutFacts)
 		}
 		value := data[n : n+size]
 		data = data[n+size:]
@@ -236,7 +242,7 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 		case factPropensity:
 			score, _ := protowire.ConsumeBytes(value)
 			if len(score) < 16 {
-				return f, fmt.Errorf("decode facts of position %d: %w", r.Position, errCutFacts)
+				return fmt.Errorf("decode facts of position %d: %w", r.Position, errCutFacts)
 			}
 			probability, _ := protowire.ConsumeFixed64(score)
 			confidence, _ := protowire.ConsumeFixed64(score[8:])
@@ -244,40 +250,47 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 				Name: string(score[16:]), Value: math.Float64frombits(probability), Confidence: math.Float64frombits(confidence),
 			})
 		case factChanges:
-			changes, _ := protowire.ConsumeBytes(value)
-			err = c.dec.Unmarshal(changes, &f.Changes)
+			err = add(c, &all.Changes, value)
 		case factDecisions:
-			decisions, _ := protowire.ConsumeBytes(value)
-			err = c.dec.Unmarshal(decisions, &f.Decisions)
+			err = add(c, &all.Decisions, value)
 		case factMerges:
-			merges, _ := protowire.ConsumeBytes(value)
-			err = c.dec.Unmarshal(merges, &f.Merges)
+			err = add(c, &all.Merges, value)
 		}
 		if err != nil {
-			return f, fmt.Errorf("decode facts of position %d: %w", r.Position, err)
+			return fmt.Errorf("decode facts of position %d: %w", r.Position, err)
 		}
 	}
 	if happened {
-		f.Events = []Enriched{e}
+		all.Events = append(all.Events, e)
 	}
-	return f, nil
+	return nil
+}
+
+// add decodes a list that CBOR encoded after what is there.
+func add[V any](c *CommitCodec, all *[]V, value []byte) error {
+	encoded, _ := protowire.ConsumeBytes(value)
+	var some []V
+	err := c.dec.Unmarshal(encoded, &some)
+	*all = append(*all, some...)
+	return err
 }
 
 // Facts reads the facts of a commit, all records together.
 func (c *CommitCodec) Facts(commit *Commit) (Facts, error) {
-	var all Facts
+	records := 0
+	for _, err := range Records(commit.Facts) {
+		if err == nil {
+			records++
+		}
+	}
+	all := Facts{Events: make([]Enriched, 0, records)} // most records are events
 	for r, err := range Records(commit.Facts) {
 		if err != nil {
 			return all, fmt.Errorf("decode commit at position %d: %w", commit.Position, err)
 		}
-		f, err := c.DecodeFacts(r)
-		if err != nil {
+		if err := c.addFacts(&all, r); err != nil {
 			return all, err
 		}
-		all.Events = append(all.Events, f.Events...)
-		all.Changes = append(all.Changes, f.Changes...)
-		all.Decisions = append(all.Decisions, f.Decisions...)
-		all.Merges = append(all.Merges, f.Merges...)
 	}
 	return all, nil
 }

@@ -169,20 +169,18 @@ func (i *identities) tied(kind event.Type, n *names) (base place, others []place
 // claimed the fresh one. A call that changes no link needs none, which is most of them.
 func (i *identities) owners(n *names, fresh place) []string {
 	at := i.get(cmp.Or(n.user, n.anonymous))
+	ids := n.keys()
+	if at != "" && !slices.ContainsFunc(ids, func(key string) bool { return i.get(key) != at }) {
+		return nil
+	}
 	var keys []string
 	if at == "" {
 		keys = append(keys, ownerKey(profileAt(fresh)))
 	}
-	changes := at == ""
-	for _, key := range n.keys() {
-		found := i.get(key)
-		changes = changes || found != at
-		if found != "" {
+	for _, key := range ids {
+		if found := i.get(key); found != "" {
 			keys = append(keys, ownerKey(profileAt(found)))
 		}
-	}
-	if !changes {
-		return nil
 	}
 	return keys
 }
