@@ -91,15 +91,19 @@ func (w *Worker) share(ctx context.Context, lease int) error {
 	s := &sharing{w: w, lease: lease, wave: wave, picture: newPicture(), heard: time.Now()}
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
-	for known := false; ; {
+	for whole := (present{}); ; { // as soon as the picture has come up to it
 		closing := false
 		select {
 		case entry, ok := <-watch.Updates():
 			if !ok {
 				return errors.New("the watch has ended")
 			}
-			known = known || entry == nil
-			s.note(entry)
+			if entry != nil {
+				s.note(entry)
+			} else if whole, err = lookUp(ctx, w.config.JetStream); err != nil {
+				return err
+			}
+			s.picture.live = s.picture.live || whole.revision > 0 && s.picture.revision >= whole.revision
 		case <-w.changed:
 		case <-tick.C:
 			if since(s.heard) > 2*TTL {
@@ -108,7 +112,7 @@ func (w *Worker) share(ctx context.Context, lease int) error {
 		case <-w.closing:
 			closing = true
 		}
-		if known {
+		if s.picture.live {
 			if err := s.act(ctx); err != nil {
 				return err
 			}
@@ -120,10 +124,6 @@ func (w *Worker) share(ctx context.Context, lease int) error {
 }
 
 func (s *sharing) note(entry jetstream.KeyValueEntry) {
-	if entry == nil {
-		s.picture.live = true
-		return
-	}
 	if s.picture.note(entry) {
 		s.owners = nil
 	}

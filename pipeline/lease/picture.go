@@ -68,7 +68,7 @@ func newPicture() *Picture {
 	return &Picture{Members: map[string]Member{}, Claims: map[Topic]Claim{}, beats: map[string]beat{}}
 }
 
-// Look reads the bucket.
+// Look reads the bucket. Where nobody beats any more it takes as long as one heartbeat.
 func Look(ctx context.Context, js jetstream.JetStream) (*Picture, error) {
 	bucket, err := js.KeyValue(ctx, topology.Leases)
 	if err != nil {
@@ -80,28 +80,44 @@ func Look(ctx context.Context, js jetstream.JetStream) (*Picture, error) {
 	}
 	defer func() { _ = watch.Stop() }() // it fails only without a connection, and then it is stopped too
 	p := newPicture()
-	for {
+	var now present
+	var gone <-chan time.Time // what was stored last is no longer there
+	for gone == nil || p.revision < now.revision {
 		select {
 		case entry := <-watch.Updates():
-			if entry == nil {
-				return p, p.lookUpTime(ctx, js)
+			if entry != nil {
+				p.note(entry)
+				continue
 			}
-			p.note(entry)
+			if now, err = lookUp(ctx, js); err != nil {
+				return nil, err
+			}
+			gone = time.After(beatEvery)
+		case <-gone:
+			now.revision = 0
 		case <-ctx.Done():
 			return nil, fmt.Errorf("read bucket %s: %w", topology.Leases, ctx.Err())
 		}
 	}
+	p.now = now.at // whoever only looks beats no heartbeat that tells it
+	p.mourn()
+	return p, nil
 }
 
-// lookUpTime asks the broker for the time: whoever only looks beats no heartbeat that tells it.
-func (p *Picture) lookUpTime(ctx context.Context, js jetstream.JetStream) error {
+// present is the broker's time, and the revision of what it had stored last by then. A watch's first entries are without
+// those that are replaced while they are read; their successors follow, up to this revision at the latest.
+type present struct {
+	at       time.Time
+	revision uint64
+}
+
+func lookUp(ctx context.Context, js jetstream.JetStream) (present, error) {
 	stream, err := js.Stream(ctx, "KV_"+topology.Leases)
 	if err != nil {
-		return fmt.Errorf("read bucket %s: %w", topology.Leases, err)
+		return present{}, fmt.Errorf("read bucket %s: %w", topology.Leases, err)
 	}
-	p.now = stream.CachedInfo().TimeStamp
-	p.mourn()
-	return nil
+	info := stream.CachedInfo()
+	return present{info.TimeStamp, info.State.LastSeq}, nil
 }
 
 // note takes over one entry and tells whether other workers, or what they serve, are there than before.

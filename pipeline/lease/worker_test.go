@@ -321,6 +321,61 @@ func TestDeadStayDead(t *testing.T) {
 	}
 }
 
+// Whoever reads the bucket while a heartbeat is being replaced misses neither it nor its successor: a worker that lives is
+// shown, and none that joins takes over what it holds.
+func TestNobodyWhoLivesIsMissed(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 4)
+	_, js := h.connect(h.n.URL())
+	put := func(key, value string) error {
+		_, err := js.Publish(t.Context(), "$KV."+topology.Leases+"."+key, []byte(value))
+		return err
+	}
+	for _, name := range h.topics {
+		if err := put("claim.customer."+name, "lives"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop := make(chan struct{})
+	var beating sync.WaitGroup
+	beating.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := put("worker.lives", `{"id":"lives","host":"here","chains":{"customer":["0","1","2","3"]}}`); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	defer beating.Wait()
+	defer close(stop)
+	missed := 0
+	for range 300 {
+		p, err := Look(t.Context(), js)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := p.Members["lives"]; !ok {
+			missed++
+		}
+	}
+	if missed > 0 {
+		t.Errorf("300 times the bucket is read, and %d times a worker that lives is not there", missed)
+	}
+	for range 10 {
+		x := h.join(h.n.URL(), 0)
+		time.Sleep(50 * time.Millisecond)
+		if n := x.metric("attune_takeovers_total"); n > 0 {
+			t.Errorf("one that joins takes %g topics over from one that lives", n)
+		}
+		x.leave()
+	}
+}
+
 // What the broker has not dropped is taken away, unless its worker has beaten again meanwhile.
 func TestHeartbeatsOfTheDeadAreTakenAway(t *testing.T) {
 	t.Parallel()
