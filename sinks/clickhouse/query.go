@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -60,7 +61,11 @@ func Query(ctx context.Context, dsn, sql, format string, w io.Writer) error {
 	defer transport.CloseIdleConnections()
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return fmt.Errorf("query clickhouse at %s: %w", req.URL.Host, reason(err))
+		err = fmt.Errorf("query clickhouse at %s: %w", req.URL.Host, reason(err))
+		if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" {
+			return fmt.Errorf("%w; if its HTTP interface is elsewhere, set clickhouse.http", err)
+		}
+		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("X-ClickHouse-Exception-Code") != "" {

@@ -174,3 +174,16 @@ func TestParseException(t *testing.T) {
 		}
 	}
 }
+
+// Whoever names only the DSN may have the HTTP interface at another port than ClickHouse's own.
+func TestQueryOfNobodySaysWhereToLook(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close()
+	err = Query(t.Context(), "http://"+listener.Addr().String()+"/attune", "SELECT 1", "", io.Discard)
+	if err == nil || !strings.HasPrefix(err.Error(), "query clickhouse at "+listener.Addr().String()+": ") || !strings.HasSuffix(err.Error(), "; if its HTTP interface is elsewhere, set clickhouse.http") {
+		t.Errorf("error %v", err)
+	}
+}
