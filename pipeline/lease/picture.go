@@ -68,7 +68,7 @@ func newPicture() *Picture {
 	return &Picture{Members: map[string]Member{}, Claims: map[Topic]Claim{}, beats: map[string]beat{}}
 }
 
-// Look reads the bucket. Where nobody beats any more it takes as long as one heartbeat.
+// Look reads the bucket. Where nobody beats any more it may wait as long as from one heartbeat to the next.
 func Look(ctx context.Context, js jetstream.JetStream) (*Picture, error) {
 	bucket, err := js.KeyValue(ctx, topology.Leases)
 	if err != nil {

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -195,6 +193,18 @@ func (h *house) peaceful() {
 }
 
 // metric is what a metric says of the only chain with topics; -1 when there is no such metric.
+// waits tells whether a topic is to be this worker's as soon as another one lets go.
+func (x *tenant) waits() bool {
+	x.worker.mu.Lock()
+	defer x.worker.mu.Unlock()
+	for _, u := range x.worker.units {
+		if !u.waiting.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
 func (x *tenant) metric(name string) float64 {
 	x.h.t.Helper()
 	families, err := x.metrics.Gather()
@@ -368,7 +378,7 @@ func TestNobodyWhoLivesIsMissed(t *testing.T) {
 	}
 	for range 10 {
 		x := h.join(h.n.URL(), 0)
-		time.Sleep(50 * time.Millisecond)
+		eventually(t, "it waits for what the other one holds, or takes it", func() bool { return x.waits() || x.metric("attune_takeovers_total") > 0 })
 		if n := x.metric("attune_takeovers_total"); n > 0 {
 			t.Errorf("one that joins takes %g topics over from one that lives", n)
 		}
@@ -452,75 +462,5 @@ func TestOwnRefusesForeignTopics(t *testing.T) {
 	x := h.join(h.n.URL(), 0)
 	if _, _, err := x.worker.Owner("customer").Own(t.Context(), "EVENTS.7"); err == nil || !strings.Contains(err.Error(), "EVENTS.7") {
 		t.Errorf("error %v, want one that names EVENTS.7", err)
-	}
-}
-
-// line is a cable between a worker and the broker; it can be cut without a sound.
-type line struct {
-	t        *testing.T
-	mu       sync.Mutex
-	listener net.Listener
-}
-
-func newLine(t *testing.T, to string) *line {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := &line{t: t, listener: listener}
-	var ends []net.Conn
-	var work sync.WaitGroup
-	t.Cleanup(func() {
-		_ = listener.Close()
-		l.mu.Lock()
-		for _, c := range ends {
-			_ = c.Close()
-		}
-		l.mu.Unlock()
-		work.Wait()
-	})
-	work.Go(func() {
-		for {
-			near, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", to)
-			if err != nil {
-				_ = near.Close()
-				continue
-			}
-			l.mu.Lock()
-			ends = append(ends, near, far)
-			l.mu.Unlock()
-			work.Go(func() { l.copy(near, far) })
-			work.Go(func() { l.copy(far, near) })
-		}
-	})
-	return l
-}
-
-// cut lets nothing pass until it is mended.
-func (l *line) cut() (mend func()) {
-	l.mu.Lock()
-	mend = sync.OnceFunc(l.mu.Unlock)
-	l.t.Cleanup(mend)
-	return mend
-}
-
-func (l *line) address() string { return l.listener.Addr().String() }
-
-func (l *line) copy(to io.WriteCloser, from io.Reader) {
-	defer to.Close()
-	buffer := make([]byte, 4096)
-	for {
-		n, err := from.Read(buffer)
-		l.mu.Lock()
-		_, failed := to.Write(buffer[:n])
-		l.mu.Unlock()
-		if err != nil || failed != nil {
-			return
-		}
 	}
 }
