@@ -26,9 +26,11 @@ type SubscriberConfig struct {
 	Batch int
 	// BatchBytes is about how large a batch becomes at most, by the size of the latest messages. Default: however large.
 	BatchBytes int
-	// Pace is the least time from the beginning of one batch to that of the next, unless the one is full: when messages
-	// come faster than that, they share a batch and its requests. Default: none; a batch is what is there.
-	Pace time.Duration
+	// Pace lets one batch begin in each such time, unless the one before was full: when messages come faster than that, they
+	// share a batch and its requests. The times are the wall clock's multiples of Pace, later by Phase, so that topics, and
+	// readers of one pace, work in step: what one reader's topics hand on at the same time, the next one takes together.
+	// After a pause a batch begins at once. Default: none; a batch is what is there.
+	Pace, Phase time.Duration
 	// Whole hands a batch over as one Watermill message, for handlers that go through it by HandOver.Each: the
 	// Router's work for a message costs more than many a handler's own. Default: one message at a time.
 	Whole bool
@@ -172,12 +174,22 @@ func (s *Subscriber) serve(ctx context.Context, topic string, out chan<- *messag
 			return err
 		}
 		if earliest = time.Now(); len(batch) < full { // no more of them wait
-			earliest = earliest.Add(s.config.Pace)
+			earliest = s.config.beat(earliest)
 		}
 		if err := s.handle(ctx, session, puller, done, batch, out); err != nil {
 			return err
 		}
 	}
+}
+
+// beat is when the next batch begins after one at the instant. It is told by a duration, not by the wall clock, which may
+// be set back.
+func (c *SubscriberConfig) beat(at time.Time) time.Time {
+	if c.Pace <= 0 {
+		return at
+	}
+	into := (time.Duration(at.UnixNano()) - c.Phase) % c.Pace
+	return at.Add(c.Pace - into)
 }
 
 // next waits for messages, and until the given instant. A commit may fail later, in another goroutine: that must end the session also when

@@ -118,7 +118,7 @@ func TestSubscriberKeepsTheOrderOfEachTopicOverNacks(t *testing.T) {
 	}
 }
 
-// However fast messages come, batches begin at the pace, and hold what has come meanwhile; the first one waits for nothing.
+// However fast messages come, one batch begins with each beat, and holds what has come meanwhile.
 func TestSubscriberPacesBatches(t *testing.T) {
 	t.Parallel()
 	const pace, count = 60 * time.Millisecond, 100
@@ -141,16 +141,34 @@ func TestSubscriberPacesBatches(t *testing.T) {
 	})
 	stop()
 	close(begun)
-	var last time.Time
+	var first, last time.Time
 	batches := 0
 	for at := range begun {
-		if batches++; at.Sub(last) < pace {
-			t.Errorf("batch %d began %s after the one before, want %s or more", batches, at.Sub(last), pace)
+		if batches++; first.IsZero() {
+			first = at
 		}
 		last = at
 	}
-	if batches < 2 || batches > count/4 {
-		t.Errorf("%d messages came in %d batches", count, batches)
+	if most := 2 + int(last.Sub(first)/pace); batches < 2 || batches > min(most, count/4) {
+		t.Errorf("%d messages came in %d batches within %s", count, batches, last.Sub(first))
+	}
+}
+
+func TestBeats(t *testing.T) {
+	t.Parallel()
+	second := time.Date(2026, 11, 27, 12, 0, 1, 0, time.UTC)
+	for _, c := range []struct{ pace, phase, after, want time.Duration }{
+		{pace: 8 * time.Millisecond, after: 0, want: 8 * time.Millisecond}, // a second is a multiple of it
+		{pace: 8 * time.Millisecond, after: 1, want: 8 * time.Millisecond},
+		{pace: 8 * time.Millisecond, after: 8*time.Millisecond - 1, want: 8 * time.Millisecond},
+		{pace: 8 * time.Millisecond, phase: 3 * time.Millisecond, after: 0, want: 3 * time.Millisecond},
+		{pace: 8 * time.Millisecond, phase: 3 * time.Millisecond, after: 3 * time.Millisecond, want: 11 * time.Millisecond},
+		{pace: 0, phase: 3 * time.Millisecond, after: 5, want: 5},
+	} {
+		config := SubscriberConfig{Pace: c.pace, Phase: c.phase}
+		if got := config.beat(second.Add(c.after)).Sub(second); got != c.want {
+			t.Errorf("pace %s, phase %s: after %s comes %s, want %s", c.pace, c.phase, c.after, got, c.want)
+		}
 	}
 }
 
