@@ -10,8 +10,10 @@ import (
 	"attune/pipeline/profile"
 )
 
-// decodedProfiles bounds the profiles of a partition that stay decoded between two batches.
-const decodedProfiles = 2000
+// decodedProfiles bounds the profiles of a partition that stay decoded between two batches: of the few who do most. Each
+// more is some 25 objects to be marked in each round of garbage collection, in which decisions are late; decoding one anew
+// costs less.
+const decodedProfiles = 500
 
 // cache holds the profiles of one partition, each packed as it was last read or committed; those used last are decoded
 // besides. Those that lie only in commits so far stay until they are folded into the bucket; others go when there are
