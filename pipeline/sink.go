@@ -45,7 +45,8 @@ type SinkConfig struct {
 	JetStream jetstream.JetStream
 	Name      string // the durable consumer's
 	Sink      Sink
-	// Rows and Interval close a batch, whichever comes first. Defaults 20,000 and 1 s.
+	// Rows and Interval close a batch, whichever comes first: so many rows, or so long after the batch before it. The first
+	// one after a pause waits for a tenth of that. Defaults 100,000 and 1 s.
 	Rows     int
 	Interval time.Duration
 	// Owner says when this process is the one that reads, by the sink's name; nil: always.
@@ -71,7 +72,7 @@ type SinkReader struct {
 // NewSinkReader prepares the reader.
 func NewSinkReader(config SinkConfig) (*SinkReader, error) {
 	if config.Rows == 0 {
-		config.Rows = 20_000
+		config.Rows = 100_000
 	}
 	if config.Interval == 0 {
 		config.Interval = time.Second
@@ -164,11 +165,13 @@ func (r *SinkReader) read(ctx context.Context) error {
 		return err
 	}
 	defer puller.Close()
+	var closed time.Time // the batch before
 	for {
-		b, last, err := r.collect(ctx, identity, puller, open)
+		b, last, err := r.collect(ctx, identity, puller, open, closed.Add(r.config.Interval))
 		if err != nil {
 			return err
 		}
+		closed = time.Now()
 		if err := r.config.faults.at(rangeCollected); err != nil {
 			return err
 		}
@@ -262,9 +265,9 @@ func (r *SinkReader) resume(ctx context.Context, stream jetstream.Stream, open j
 	return open.From, nil
 }
 
-// collect reads commits until the batch is full or its time is up. A journalled range that was not
-// acknowledged is closed exactly where it was before.
-func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Puller, open journal) (b SinkBatch, last bus.Delivery, err error) {
+// collect reads commits until the batch is full or its time is up, which is not before the given instant. A journalled
+// range that was not acknowledged is closed exactly where it was before.
+func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Puller, open journal, earliest time.Time) (b SinkBatch, last bus.Delivery, err error) {
 	b.Stream = stream
 	rows, size := 0, 0
 	var states [][]ProfileState
@@ -288,7 +291,10 @@ func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Pul
 		if len(b.Parts) == 0 {
 			b.From = open.From
 			if last.Sequence > open.To { // a range that is repeated closes at its end, not by time
-				b.From, deadline = last.Sequence, time.Now().Add(r.config.Interval)
+				b.From, deadline = last.Sequence, time.Now().Add(r.config.Interval/10)
+				if deadline.Before(earliest) {
+					deadline = earliest
+				}
 			}
 		}
 		b.Parts, b.To = append(b.Parts, part), last.Sequence

@@ -209,6 +209,30 @@ func TestSinkReaderClosesABatchByTime(t *testing.T) {
 	}
 }
 
+// What comes after a pause is written soon; what comes after that waits until the interval has passed.
+func TestSinkReaderRestsBetweenBatches(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	var l ledger
+	const interval = 3 * time.Second
+	stop := r.read(t.Context(), &l, 1_000_000, interval)
+	began := time.Now()
+	r.commit(1, 4)
+	eventually(t, "the first is written", func() bool { return len(l.commits()) == 4 })
+	first := time.Now()
+	r.commit(5, 4)
+	eventually(t, "the second is written", func() bool { return len(l.commits()) == 8 })
+	second := time.Now()
+	stop()
+	l.check(t, r, 8)
+	if took := first.Sub(began); took > interval*2/3 {
+		t.Errorf("the first batch took %s", took)
+	}
+	if took := second.Sub(first); took < interval*2/3 {
+		t.Errorf("the second batch came %s after the first", took)
+	}
+}
+
 // The sink fails and the reader is stopped at any moment, also between the journal and the write and between
 // the write and its acknowledgement; acknowledgements get lost, and the consumer too.
 func TestSinkReaderWritesEachCommitOnce(t *testing.T) {
