@@ -17,7 +17,7 @@ import (
 
 // relayPace is the least time between the beginnings of two batches: nothing that leaves a partition, a mail or a wake-up,
 // is in such a hurry that it is worth a round of requests of its own.
-const relayPace = 50 * time.Millisecond
+const relayPace = 100 * time.Millisecond
 
 // Relay publishes what leaves a partition: deliveries, wake-ups, dead letters and records for other logs of each commit,
 // in order. It repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence and by
