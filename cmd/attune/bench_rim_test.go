@@ -70,14 +70,15 @@ func (p *product) empty(stream string) {
 }
 
 // openEndToEnd measures from the first request to the last row in ClickHouse: calls over HTTP in batches of 100,
-// normalized, through the customer chain, into its tables, with the relay and the wake-ups that they lead to.
+// normalized, through the customer chain, into its tables, with the relay and the wake-ups that they lead to. There are as
+// many as the peers were given.
 func openEndToEnd(tb testing.TB, s scale) func() (figure, figure) {
 	p := openProduct(tb)
 	population := newPopulation(s.of(100_000))
 	f := newFeed(population, zipf)
 	var turns turns
 	return func() (figure, figure) {
-		n := s.of(100_000)
+		n := s.of(300_000)
 		return turns.run(func() figure {
 			all, _ := requests(f, n)
 			watch := startWatch()
