@@ -96,14 +96,14 @@ func NewCustomer(config CustomerConfig) (*Customer, error) {
 	}, nil
 }
 
-// batchPace lets a partition begin a batch in each such time: a commit costs the same for one record as for some, here and
-// with each of its readers. It is what normalize keeps to, half a beat before.
-const batchPace = 8 * time.Millisecond
+// Beat is the pace of the chains: a partition begins one batch in each, since a batch costs several requests, and a commit
+// the same for one record as for some. Normalize's begin with the beat, the customer chain's half of one later.
+const Beat = 8 * time.Millisecond
 
 // Subscriber reads partitions of the log for this chain.
 func (c *Customer) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(c.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Whole: true, Volatile: true, Pace: batchPace, Phase: batchPace / 2, Log: c.config.Log,
+		Stream: topology.Events, Reader: ReaderCustomer, Open: c.open, Whole: true, Volatile: true, Pace: Beat, Phase: Beat / 2, Log: c.config.Log,
 	})
 }
 

@@ -40,8 +40,8 @@
 // in the broker's memory: the file of each was written several times a second.
 // What is far from the middle in a decision's delay is the garbage collector's marking, which lasts as long as there are
 // pointers to follow (the queue of each subscription was half a megabyte of them, a profile that stays decoded is 25 of
-// them), and what works in bursts beside it:
-// folds and purges take turns and rest, and an embedded ClickHouse gives way to the pipeline.
+// them), and what works in bursts beside it: folds and purges take turns and rest, and an embedded ClickHouse gives way to
+// the pipeline.
 //
 // Errors are instructions (Park, Refuse, RetryAfter, OutcomeUnknown): only the runner carries them out.
 package pipeline

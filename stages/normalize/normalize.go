@@ -101,7 +101,7 @@ func (s *Stage) Close() {
 // Subscriber reads RAW for this stage.
 func (s *Stage) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(s.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Whole: true, Delete: true, Volatile: true, Pace: pace, Batch: batchMessages, BatchBytes: batchBytes, Log: s.config.Log,
+		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Open: s.open, Whole: true, Delete: true, Volatile: true, Pace: pipeline.Beat, Batch: batchMessages, BatchBytes: batchBytes, Log: s.config.Log,
 	})
 }
 

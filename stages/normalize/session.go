@@ -16,10 +16,6 @@ import (
 	"attune/stages/normalize/claims"
 )
 
-// pace lets a partition begin a batch in each such time: a batch costs several requests, however few calls it has. The
-// customer chain keeps to the same, half a beat later.
-const pace = 8 * time.Millisecond
-
 // A batch is so many messages at most, each of which holds up to 64 calls, and about so many bytes.
 const (
 	batchMessages = 500
