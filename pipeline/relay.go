@@ -15,8 +15,8 @@ import (
 	"attune/pipeline/topology"
 )
 
-// relayPace is the least time between the beginnings of two batches: nothing that leaves a partition, a mail or a wake-up,
-// is in such a hurry that it is worth a round of requests of its own.
+// relayPace lets one batch begin in each such time: nothing that leaves a partition, a mail or a wake-up, is in such a hurry
+// that it is worth a round of requests of its own.
 const relayPace = 100 * time.Millisecond
 
 // Relay publishes what leaves a partition: deliveries, wake-ups, dead letters and records for other logs of each commit,

@@ -45,8 +45,8 @@ type SinkConfig struct {
 	JetStream jetstream.JetStream
 	Name      string // the durable consumer's
 	Sink      Sink
-	// Rows and Interval close a batch, whichever comes first: so many rows, or so long after the batch before it. The first
-	// one after a pause waits for a tenth of that. Defaults 100,000 and 1 s.
+	// Rows and Interval close a batch, whichever comes first: so many rows, or so long after the batch before it; after a
+	// pause, a tenth of that after its first commit. Defaults 100,000 and 1 s.
 	Rows     int
 	Interval time.Duration
 	// Owner says when this process is the one that reads, by the sink's name; nil: always.
