@@ -30,6 +30,11 @@ type SinkBatch struct {
 	Stream   string // its name and when it was created: a stream made anew is another one
 	From, To uint64 // sequences in the stream, both included
 	Parts    []SinkPart
+	// Courtesy has whoever writes the batch give way to decisions.
+	Courtesy *Courtesy
+
+	last bus.Delivery // acknowledges the range
+	full bool         // it was closed by its size: more is waiting
 }
 
 // SinkPart is one commit of the range.
@@ -166,12 +171,16 @@ func (r *SinkReader) read(ctx context.Context) error {
 	}
 	defer puller.Close()
 	var closed time.Time // the batch before
+	var behind bool
 	for {
-		b, last, err := r.collect(ctx, identity, puller, open, closed.Add(r.config.Interval))
-		if err != nil {
+		b := SinkBatch{Stream: identity}
+		if !behind {
+			b.Courtesy = NewCourtesy(r.config.Interval / 2)
+		}
+		if err := r.collect(ctx, &b, puller, open, closed.Add(r.config.Interval)); err != nil {
 			return err
 		}
-		closed = time.Now()
+		closed, behind = time.Now(), b.full
 		if err := r.config.faults.at(rangeCollected); err != nil {
 			return err
 		}
@@ -191,7 +200,7 @@ func (r *SinkReader) read(ctx context.Context) error {
 		if err := r.config.faults.at(rangeWritten); err != nil {
 			return err
 		}
-		if err := puller.Ack(last); err != nil {
+		if err := puller.Ack(b.last); err != nil {
 			return err
 		}
 		if err := r.config.faults.at(rangeAcked); err != nil {
@@ -265,44 +274,48 @@ func (r *SinkReader) resume(ctx context.Context, stream jetstream.Stream, open j
 	return open.From, nil
 }
 
-// collect reads commits until the batch is full or its time is up, which is not before the given instant. A journalled
-// range that was not acknowledged is closed exactly where it was before.
-func (r *SinkReader) collect(ctx context.Context, stream string, puller *bus.Puller, open journal, earliest time.Time) (b SinkBatch, last bus.Delivery, err error) {
-	b.Stream = stream
+// collect reads commits into the batch until it is full or its time is up, which is not before the given instant. A
+// journalled range that was not acknowledged is closed exactly where it was before.
+func (r *SinkReader) collect(ctx context.Context, b *SinkBatch, puller *bus.Puller, open journal, earliest time.Time) error {
 	rows, size := 0, 0
 	var states [][]ProfileState
 	var deadline time.Time
 	for {
 		got, err := next(ctx, puller, deadline)
 		if err != nil {
-			return b, last, err
+			return err
 		}
 		if got == nil {
-			return b, last, b.close(states) // its time is up
+			return b.close(states) // its time is up
 		}
-		last = *got
-		part, profiles, err := r.part(last)
+		b.Courtesy.Yield()
+		b.last = *got
+		part, profiles, err := r.part(b.last)
 		if err != nil {
-			return b, last, err
+			return err
 		}
-		if len(b.Parts) > 0 && b.From <= open.To && last.Sequence > open.To {
-			return b, last, fmt.Errorf("commits %d to %d were acknowledged while they were read again: another reader is at work", open.From, open.To)
+		if len(b.Parts) > 0 && b.From <= open.To && part.Sequence > open.To {
+			return fmt.Errorf("commits %d to %d were acknowledged while they were read again: another reader is at work", open.From, open.To)
 		}
 		if len(b.Parts) == 0 {
 			b.From = open.From
-			if last.Sequence > open.To { // a range that is repeated closes at its end, not by time
-				b.From, deadline = last.Sequence, time.Now().Add(r.config.Interval/10)
+			if part.Sequence > open.To { // a range that is repeated closes at its end, not by time
+				b.From, deadline = part.Sequence, time.Now().Add(r.config.Interval/10)
 				if deadline.Before(earliest) {
 					deadline = earliest
 				}
 			}
 		}
-		b.Parts, b.To = append(b.Parts, part), last.Sequence
+		b.Parts, b.To = append(b.Parts, part), part.Sequence
 		states = append(states, profiles)
 		rows += len(part.Facts.Events) + len(part.Facts.Changes) + len(part.Facts.Decisions) + len(profiles)
-		size += len(last.Data)
-		if last.Sequence == open.To || last.Sequence > open.To && (rows >= r.config.Rows || size >= maxSinkBytes) {
-			return b, last, b.close(states)
+		size += len(b.last.Data)
+		b.full = part.Sequence > open.To && (rows >= r.config.Rows || size >= maxSinkBytes)
+		if b.full {
+			b.Courtesy.Hurry()
+		}
+		if b.full || part.Sequence == open.To {
+			return b.close(states)
 		}
 	}
 }
@@ -312,7 +325,7 @@ func (b *SinkBatch) close(states [][]ProfileState) error {
 	known := map[string]bool{}
 	for i := len(states) - 1; i >= 0; i-- {
 		part := &b.Parts[i]
-		for _, s := range GivingWay(states[i], 1) {
+		for _, s := range GivingWay(b.Courtesy, states[i], 1) {
 			if known[s.ID] {
 				continue
 			}

@@ -40,7 +40,7 @@ func check(b pipeline.SinkBatch) error {
 }
 
 // tables are the batch's rows, table by table; a table without rows is left out.
-func tables(parts []pipeline.SinkPart) []*rows {
-	all := []*rows{eventRows(parts), profileRows(parts), changeRows(parts), decisionRows(parts), messageRows(parts), mergeRows(parts)}
+func tables(b pipeline.SinkBatch) []*rows {
+	all := []*rows{eventRows(b), profileRows(b), changeRows(b), decisionRows(b), messageRows(b), mergeRows(b)}
 	return slices.DeleteFunc(all, func(r *rows) bool { return r.n == 0 })
 }

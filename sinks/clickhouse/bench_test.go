@@ -29,7 +29,7 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		ours += time.Since(start)
 
-		r := eventRows(batch.Parts)
+		r := eventRows(batch)
 		start = time.Now()
 		plain, err := sink.direct.PrepareBatch(b.Context(), r.insert(sink.database))
 		if err != nil {

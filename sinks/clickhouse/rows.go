@@ -22,6 +22,8 @@ type rows struct {
 	n       int
 	// texts are the whole texts of the JSON columns, by name: name_text and name_keep are made from them.
 	texts map[string][]string
+
+	courtesy *pipeline.Courtesy
 }
 
 func (r *rows) add(column string, values any) {
@@ -33,7 +35,7 @@ func (r *rows) add(column string, values any) {
 // since the column would not say all of them; typed are the column's typed paths.
 func (r *rows) addJSON(column string, values []event.Object, typed ...string) {
 	whole, parse, keep := make([]string, len(values)), make([]string, len(values)), make([]string, len(values))
-	for i, v := range pipeline.GivingWay(values, 32) {
+	for i, v := range pipeline.GivingWay(r.courtesy, values, 32) {
 		whole[i] = string(v)
 		switch {
 		case len(v) == 0:
@@ -66,7 +68,7 @@ func (r *rows) unparsed() *rows {
 	if len(r.texts) == 0 {
 		return nil
 	}
-	u := &rows{table: r.table, n: r.n}
+	u := &rows{table: r.table, n: r.n, courtesy: r.courtesy}
 	for i, column := range r.columns {
 		name, isText := strings.CutSuffix(column, textSuffix)
 		switch {

@@ -98,7 +98,7 @@ func (s *Sink) Write(ctx context.Context, b pipeline.SinkBatch) error {
 	if err := check(b); err != nil {
 		return fmt.Errorf("write to clickhouse: %w", err)
 	}
-	for _, r := range tables(b.Parts) {
+	for _, r := range tables(b) {
 		if err := s.write(ctx, r, token(b, r.table)); err != nil {
 			return fmt.Errorf("write %s to clickhouse: %w", token(b, r.table), err)
 		}
@@ -147,7 +147,7 @@ func (s *Sink) attempt(ctx context.Context, r *rows) error {
 	if err != nil {
 		return err
 	}
-	for i, values := range pipeline.GivingWay(r.data, 1) {
+	for i, values := range pipeline.GivingWay(r.courtesy, r.data, 1) {
 		if err := batch.Column(i).Append(values); err != nil {
 			_ = batch.Abort()
 			return &clientError{fmt.Errorf("column %s: %w", r.columns[i], err)}

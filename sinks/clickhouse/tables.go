@@ -15,9 +15,9 @@ import (
 	"attune/pipeline/profile"
 )
 
-func eventRows(parts []pipeline.SinkPart) *rows {
+func eventRows(b pipeline.SinkBatch) *rows {
 	n := 0
-	for _, part := range parts {
+	for _, part := range b.Parts {
 		n += len(part.Facts.Events)
 	}
 	var (
@@ -34,7 +34,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 		partitions, sequence    = make([]uint16, n), make([]uint64, n)
 	)
 	i := 0
-	for fact, partition := range enriched(parts) {
+	for fact, partition := range enriched(b) {
 		e := &fact.Event
 		id[i], kind[i], name[i], who[i], user[i] = e.ID, string(e.Type), e.Name, e.Profile, e.User
 		occurred[i], accepted[i], historical[i] = moment(e.Occurred), moment(e.Accepted), e.Historical
@@ -46,7 +46,7 @@ func eventRows(parts []pipeline.SinkPart) *rows {
 		partitions[i], sequence[i] = partition, fact.Position
 		i++
 	}
-	r := &rows{table: "events", n: n}
+	r := &rows{table: "events", n: n, courtesy: b.Courtesy}
 	r.add("event_id", id)
 	r.add("type", kind)
 	r.add("event", name)
@@ -85,9 +85,9 @@ func byName(scores []profile.Propensity) (value, confidence map[string]float64) 
 }
 
 // enriched are the events of all commits, in their order, each with its partition.
-func enriched(parts []pipeline.SinkPart) iter.Seq2[*pipeline.Enriched, uint16] {
+func enriched(b pipeline.SinkBatch) iter.Seq2[*pipeline.Enriched, uint16] {
 	return func(yield func(*pipeline.Enriched, uint16) bool) {
-		for _, part := range pipeline.GivingWay(parts, 1) {
+		for _, part := range pipeline.GivingWay(b.Courtesy, b.Parts, 1) {
 			for i := range part.Facts.Events {
 				if !yield(&part.Facts.Events[i], uint16(part.Partition)) {
 					return
@@ -107,14 +107,14 @@ func revenueOf(properties event.Object) event.Money {
 }
 
 // profileRows keeps the newest state of each profile; its version is the log sequence that it has applied.
-func profileRows(parts []pipeline.SinkPart) *rows {
+func profileRows(b pipeline.SinkBatch) *rows {
 	type snapshot struct {
 		profile   *profile.Profile
 		partition uint16
 	}
 	var kept []snapshot
 	place := map[string]int{}
-	for _, part := range parts {
+	for _, part := range b.Parts {
 		for _, p := range part.Profiles {
 			s := snapshot{p, uint16(part.Partition)}
 			j, seen := place[p.ID]
@@ -173,7 +173,7 @@ func profileRows(parts []pipeline.SinkPart) *rows {
 		}
 		partitions[i], versions[i] = s.partition, p.Applied
 	}
-	r := &rows{table: "profiles", n: n}
+	r := &rows{table: "profiles", n: n, courtesy: b.Courtesy}
 	r.add("profile_id", id)
 	r.add("updated_at", updated)
 	r.add("first_seen", firstSeen)
@@ -246,9 +246,9 @@ func traitsOf(p *profile.Profile) event.Object {
 	return b.Bytes()
 }
 
-func changeRows(parts []pipeline.SinkPart) *rows {
+func changeRows(b pipeline.SinkBatch) *rows {
 	n := 0
-	for _, part := range parts {
+	for _, part := range b.Parts {
 		n += len(part.Facts.Changes)
 	}
 	var (
@@ -259,7 +259,7 @@ func changeRows(parts []pipeline.SinkPart) *rows {
 		partitions           = make([]uint16, n)
 	)
 	i := 0
-	for _, part := range parts {
+	for _, part := range b.Parts {
 		for _, c := range part.Facts.Changes {
 			segment[i], who[i], reason[i] = c.Segment, c.Profile, c.Reason
 			at[i], entered[i], defs[i] = moment(c.At), c.Entered, c.Version
@@ -267,7 +267,7 @@ func changeRows(parts []pipeline.SinkPart) *rows {
 			i++
 		}
 	}
-	r := &rows{table: "segment_changes", n: n}
+	r := &rows{table: "segment_changes", n: n, courtesy: b.Courtesy}
 	r.add("segment", segment)
 	r.add("profile_id", who)
 	r.add("at", at)
@@ -279,9 +279,9 @@ func changeRows(parts []pipeline.SinkPart) *rows {
 	return r
 }
 
-func decisionRows(parts []pipeline.SinkPart) *rows {
+func decisionRows(b pipeline.SinkBatch) *rows {
 	n := 0
-	for _, part := range parts {
+	for _, part := range b.Parts {
 		n += len(part.Facts.Decisions)
 	}
 	var (
@@ -294,7 +294,7 @@ func decisionRows(parts []pipeline.SinkPart) *rows {
 		partitions                     = make([]uint16, n)
 	)
 	i := 0
-	for _, part := range parts {
+	for _, part := range b.Parts {
 		for _, d := range part.Facts.Decisions {
 			id[i], at[i], who[i], campaign[i], key[i] = d.ID, moment(d.At), d.Profile, d.Campaign, d.Key
 			outcome[i], reason[i], detail[i], cause[i] = string(d.Outcome), d.Reason, d.Detail, d.Cause
@@ -303,7 +303,7 @@ func decisionRows(parts []pipeline.SinkPart) *rows {
 			i++
 		}
 	}
-	r := &rows{table: "decisions", n: n}
+	r := &rows{table: "decisions", n: n, courtesy: b.Courtesy}
 	r.add("decision_id", id)
 	r.add("at", at)
 	r.add("profile_id", who)
@@ -323,7 +323,7 @@ func decisionRows(parts []pipeline.SinkPart) *rows {
 }
 
 // messageRows has a row for each event that ends a delivery.
-func messageRows(parts []pipeline.SinkPart) *rows {
+func messageRows(b pipeline.SinkBatch) *rows {
 	var (
 		id, decision, who, campaign            []string
 		destination, template, outcome, reason []string
@@ -333,7 +333,7 @@ func messageRows(parts []pipeline.SinkPart) *rows {
 		partitions                             []uint16
 		sequence                               []uint64
 	)
-	for fact, partition := range enriched(parts) {
+	for fact, partition := range enriched(b) {
 		e := &fact.Event
 		if e.Type != event.Delivery {
 			continue
@@ -350,7 +350,7 @@ func messageRows(parts []pipeline.SinkPart) *rows {
 		clv = append(clv, cents(fact.CLV))
 		partitions, sequence = append(partitions, partition), append(sequence, fact.Position)
 	}
-	r := &rows{table: "messages", n: len(id)}
+	r := &rows{table: "messages", n: len(id), courtesy: b.Courtesy}
 	r.add("event_id", id)
 	r.add("decision_id", decision)
 	r.add("at", at)
