@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math"
@@ -113,13 +114,13 @@ func spanHead(data []byte) int {
 
 // CommitCodec encodes commits: the same commit gives the same bytes. It is safe for concurrent use.
 type CommitCodec struct {
-	enc cbor.EncMode
+	enc cbor.UserBufferEncMode
 	dec cbor.DecMode
 }
 
 // NewCommitCodec prepares the codec.
 func NewCommitCodec() (*CommitCodec, error) {
-	enc, err := cbor.CoreDetEncOptions().EncMode()
+	enc, err := cbor.CoreDetEncOptions().UserBufferEncMode()
 	if err != nil {
 		return nil, fmt.Errorf("commit codec: %w", err)
 	}
@@ -131,12 +132,15 @@ func NewCommitCodec() (*CommitCodec, error) {
 }
 
 // Encode writes the commit.
-func (c *CommitCodec) Encode(commit *Commit) ([]byte, error) {
-	data, err := c.enc.Marshal(commit)
-	if err != nil {
+func (c *CommitCodec) Encode(commit *Commit) ([]byte, error) { return c.Append(nil, commit) }
+
+// Append writes the commit after what is in data.
+func (c *CommitCodec) Append(data []byte, commit *Commit) ([]byte, error) {
+	b := bytes.NewBuffer(data)
+	if err := c.enc.MarshalToBuffer(commit, b); err != nil {
 		return nil, fmt.Errorf("encode commit at position %d: %w", commit.Position, err)
 	}
-	return data, nil
+	return b.Bytes(), nil
 }
 
 // Decode reads a commit, whose spans are parts of the data.
@@ -208,7 +212,8 @@ func (c *CommitCodec) DecodeFacts(r RecordFacts) (Facts, error) {
 
 // addFacts adds the facts of one record to those of the ones before it.
 func (c *CommitCodec) addFacts(all *Facts, r RecordFacts) error {
-	e := Enriched{Position: r.Position, Segments: []string{}}
+	all.Events = append(all.Events, Enriched{Position: r.Position, Segments: []string{}})
+	e := &all.Events[len(all.Events)-1]
 	happened := false
 	for data := r.Data; len(data) > 0; {
 		field, kind, n := protowire.ConsumeTag(data)
@@ -226,7 +231,7 @@ func (c *CommitCodec) addFacts(all *Facts, r RecordFacts) error {
 		case factRecord:
 			record, _ := protowire.ConsumeBytes(value)
 			happened = true
-			e.Event, err = event.Decode(record)
+			err = e.Event.Decode(record)
 		case factCLV:
 			clv, _ := protowire.ConsumeVarint(value)
 			e.CLV = event.Money(protowire.DecodeZigZag(clv))
@@ -260,8 +265,8 @@ func (c *CommitCodec) addFacts(all *Facts, r RecordFacts) error {
 			return fmt.Errorf("decode facts of position %d: %w", r.Position, err)
 		}
 	}
-	if happened {
-		all.Events = append(all.Events, e)
+	if !happened {
+		all.Events = all.Events[:len(all.Events)-1]
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type committer struct {
 	units   chan unit
 	failing chan struct{} // closed at the first failure
 	heavy   chan struct{} // holds one when the commits since the last round of folding have grown large
+	used    chan buffers  // of commits that are stored
 
 	mu     sync.Mutex
 	last   uint64 // sequence of the newest stored commit
@@ -48,6 +49,34 @@ func (c *committer) start(wave *bus.Wave) {
 	c.units = make(chan unit)
 	c.failing = make(chan struct{})
 	c.heavy = make(chan struct{}, 1)
+	c.used = make(chan buffers, 2) // one commit is stored, one is being made
+}
+
+// buffers are what a commit was made in: empty, they serve another one.
+type buffers struct{ facts, data []byte }
+
+// maxBuffer is the largest one that is used again: no partition holds more than what its commits mostly need.
+const maxBuffer = 1 << 20
+
+// reuse returns the buffers of a commit that is stored, if there are any.
+func (c *committer) reuse() buffers {
+	select {
+	case b := <-c.used:
+		return b
+	default:
+		return buffers{}
+	}
+}
+
+// leave gives the buffers of a stored commit to another one: nobody reads them any more.
+func (c *committer) leave(u unit) {
+	if cap(u.commit.Facts) > maxBuffer || cap(u.data) > maxBuffer {
+		return
+	}
+	select {
+	case c.used <- buffers{u.commit.Facts[:0], u.data[:0]}:
+	default:
+	}
 }
 
 // submit waits until the commit before this one is stored, then lets it go. Its error is the session's end.
@@ -108,6 +137,7 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	if err := c.c.config.faults.at(commitNoted); err != nil {
 		return err
 	}
+	c.leave(u)
 	if err := u.ack(); err != nil {
 		return err
 	}

@@ -49,6 +49,7 @@ func Records(facts []byte) iter.Seq2[RecordFacts, error] {
 type RunningHash struct {
 	digest hash.Hash
 	sum    [sha256.Size]byte // zero before the first
+	at     [8]byte           // the latest record's position
 }
 
 // NewRunningHash goes on after a sum; nil: at the beginning of a partition.
@@ -60,11 +61,10 @@ func NewRunningHash(sum []byte) *RunningHash {
 
 // Add continues the hash with one record's encoded facts.
 func (h *RunningHash) Add(position uint64, data []byte) {
-	var at [8]byte
-	binary.BigEndian.PutUint64(at[:], position)
+	binary.BigEndian.PutUint64(h.at[:], position)
 	h.digest.Reset()
 	h.digest.Write(h.sum[:])
-	h.digest.Write(at[:])
+	h.digest.Write(h.at[:])
 	h.digest.Write(data)
 	h.digest.Sum(h.sum[:0])
 }

@@ -80,7 +80,7 @@ func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any
 		r := &records[i]
 		values[i] = r
 		id := ""
-		if r.event, r.err = event.Decode(d.Data); r.err == nil {
+		if r.err = r.event.Decode(d.Data); r.err == nil {
 			id = r.event.Profile
 		}
 		if id == "" {
@@ -136,11 +136,12 @@ func (p *partition) Err() error { return errors.Join(p.broken, p.committer.faile
 // computed meanwhile.
 func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) error {
 	b := p.batch
-	// The next one will be about as large.
-	p.batch = batch{facts: make([]byte, 0, len(b.facts)), encoded: b.encoded}
+	p.batch = batch{facts: b.facts, encoded: b.encoded}
 	if !b.changed { // repeats only: their position goes with the next commit
 		return p.committer.submit(ctx, unit{ack: ack})
 	}
+	used := p.committer.reuse()
+	p.batch.facts = used.facts
 	if err := p.c.config.faults.at(batchComputed); err != nil {
 		return err
 	}
@@ -155,7 +156,7 @@ func (p *partition) Commit(ctx context.Context, _ uint64, ack func() error) erro
 		commit.Profiles[i] = ProfileState{ID: e.id, State: e.packed}
 	}
 	commit.Mark, commit.Folded = p.cache.mark(p.committer.confirmed())
-	data, err := p.c.commits.Encode(&commit)
+	data, err := p.c.commits.Append(used.data, &commit)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"time"
@@ -23,43 +24,49 @@ const headerLengths = "Attune-Lengths"
 
 // rawMessages packs records for RAW, in order: those of one partition that were accepted together share a message.
 func rawMessages(records []event.Raw, partitions int) []*nats.Msg {
-	var packed []*nats.Msg
+	var packs []*rawPack
 	open := make(map[int]*rawPack, partitions)
 	for i := range records {
 		r := &records[i]
 		p := topology.Partition(RawKey(r.Key), partitions)
 		pack := open[p]
 		if pack == nil || !pack.takes(r) {
-			pack = &rawPack{first: r, message: rawMessage(r, p)}
+			pack = &rawPack{first: r, partition: p}
 			open[p] = pack
-			packed = append(packed, pack.message)
-		} else {
-			pack.message.Data = append(pack.message.Data, r.Payload...)
+			packs = append(packs, pack)
 		}
-		pack.lengths = append(pack.lengths, len(r.Payload))
-		if len(pack.lengths) > 1 {
-			pack.message.Header.Set(headerLengths, joinLengths(pack.lengths))
-		}
+		pack.calls = append(pack.calls, r.Payload)
+		pack.size += len(r.Payload)
 	}
-	return packed
+	messages := make([]*nats.Msg, len(packs))
+	for i, pack := range packs {
+		messages[i] = pack.message()
+	}
+	return messages
 }
 
-// rawPack is a message that is being filled.
+// rawPack is what a message is to hold.
 type rawPack struct {
-	first   *event.Raw
-	message *nats.Msg
-	lengths []int
+	first     *event.Raw
+	partition int
+	calls     [][]byte
+	size      int // in bytes
 }
 
 // takes tells whether one more call belongs and fits into it.
 func (p *rawPack) takes(r *event.Raw) bool {
-	return len(p.lengths) < maxRawCalls && len(p.message.Data)+len(r.Payload) <= maxRawBytes &&
+	return len(p.calls) < maxRawCalls && p.size+len(r.Payload) <= maxRawBytes &&
 		r.Accepted.Equal(p.first.Accepted) && r.SentAt.Equal(p.first.SentAt) && r.Historical == p.first.Historical &&
 		r.Trace == p.first.Trace && r.KeepUntil.Equal(p.first.KeepUntil)
 }
 
-func rawMessage(r *event.Raw, partition int) *nats.Msg {
-	m := &nats.Msg{Subject: topology.Subject(topology.Raw, partition), Data: r.Payload[:len(r.Payload):len(r.Payload)], Header: nats.Header{}}
+func (p *rawPack) message() *nats.Msg {
+	r := p.first
+	m := &nats.Msg{Subject: topology.Subject(topology.Raw, p.partition), Data: r.Payload, Header: nats.Header{}}
+	if len(p.calls) > 1 {
+		m.Data = bytes.Join(p.calls, nil)
+		m.Header.Set(headerLengths, lengthsOf(p.calls))
+	}
 	if !r.Accepted.IsZero() {
 		m.Header.Set(event.HeaderAccepted, r.Accepted.UTC().Format(time.RFC3339Nano))
 	}
@@ -78,13 +85,13 @@ func rawMessage(r *event.Raw, partition int) *nats.Msg {
 	return m
 }
 
-func joinLengths(lengths []int) string {
+func lengthsOf(calls [][]byte) string {
 	var b []byte
-	for i, n := range lengths {
+	for i, call := range calls {
 		if i > 0 {
 			b = append(b, ' ')
 		}
-		b = strconv.AppendInt(b, int64(n), 10)
+		b = strconv.AppendInt(b, int64(len(call)), 10)
 	}
 	return string(b)
 }

@@ -17,13 +17,21 @@ import (
 // Decode reads one record of the log. The event's objects are parts of data, which must not change any more.
 func Decode(data []byte) (Event, error) {
 	var e Event
-	if err := e.decode(data); err != nil {
-		return Event{}, fmt.Errorf("decode event: %w", err)
-	}
-	return e, nil
+	err := e.Decode(data)
+	return e, err
 }
 
-func (e *Event) decode(data []byte) error {
+// Decode is the same for an event that is a part of something; after an error it is empty.
+func (e *Event) Decode(data []byte) error {
+	*e = Event{}
+	if err := e.read(data); err != nil {
+		*e = Event{}
+		return fmt.Errorf("decode event: %w", err)
+	}
+	return nil
+}
+
+func (e *Event) read(data []byte) error {
 	s := scanner{text: data}
 	if start := s.space(0); start < len(data) && data[start] != '{' {
 		if end := s.value(start); end > 0 && s.space(end) == len(data) {

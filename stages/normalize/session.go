@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -24,6 +25,9 @@ const (
 
 // identitiesKept is how many keys of identities a process remembers, about 200 bytes each: a customer has two or three.
 const identitiesKept = 1 << 17
+
+// maxRoom is how many calls of a batch a partition keeps room for at most.
+const maxRoom = 4096
 
 // attempts bounds how often a round is decided anew because another partition touched the same identities.
 const attempts = 20
@@ -55,6 +59,7 @@ type session struct {
 	vault      Vault
 	linker     linker
 	split      *separator
+	calls      []prepared // of the batch
 }
 
 func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err error) {
@@ -119,12 +124,16 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	if err := o.linker.recall(ctx); err != nil {
 		return nil, fmt.Errorf("normalize: %w", err)
 	}
-	values := make([]any, len(batch))
-	var all, open []*prepared
+	values, raws, n := make([]any, len(batch)), make([][]event.Raw, len(batch)), 0
 	for i, d := range batch {
-		raws := rawsOf(d)
-		calls := make([]prepared, len(raws))
-		for n, raw := range raws {
+		raws[i] = rawsOf(d)
+		n += len(raws[i])
+	}
+	all, free := make([]*prepared, 0, n), o.room(n)
+	for i, d := range batch {
+		var calls []prepared
+		calls, free = free[:len(raws[i])], free[len(raws[i]):]
+		for n, raw := range raws[i] {
 			p := &calls[n]
 			p.raw, p.index, p.ordinal = raw, n, pipeline.RawOrdinal(d.Sequence, n)
 			if p.call, p.parked = parse(raw); p.parked == nil {
@@ -141,7 +150,7 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 		values[i] = calls
 	}
 	failed := 0
-	for open = all; len(open) > 0; {
+	for open := all; len(open) > 0; {
 		if p := open[0]; p.ties {
 			known, err := o.claims.Find(ctx, []claims.Key{p.key})
 			if err == nil {
@@ -166,6 +175,16 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 		return nil, fmt.Errorf("normalize: %w", err)
 	}
 	return values, nil
+}
+
+// room is for so many calls. It is the former batch's, of which nothing is needed any more.
+func (o *session) room(n int) []prepared {
+	if n > maxRoom {
+		return make([]prepared, n)
+	}
+	clear(o.calls)
+	o.calls = slices.Grow(o.calls[:0], n)[:n]
+	return o.calls
 }
 
 // resolve is one round: it finds the profiles of the first calls, as many as can be stored together, drops
@@ -193,7 +212,7 @@ func (o *session) resolve(ctx context.Context, open []*prepared) (settled int, e
 		return 0, err
 	}
 	maps.Copy(found.entries, entries)
-	var news []claims.Claim
+	news := make([]claims.Claim, 0, len(open))
 	for ; settled < len(open); settled++ {
 		p := open[settled]
 		if p.ties {
