@@ -192,6 +192,11 @@ func TestSinkReaderClosesABatchByRows(t *testing.T) {
 	if diff := cmp.Diff([][2]uint64{{1, 5}, {6, 10}, {11, 15}, {16, 20}}, l.order); diff != "" {
 		t.Error(diff)
 	}
+	for _, key := range l.order[1:] { // nobody stands back while more is waiting
+		if l.batches[key].Courtesy != nil {
+			t.Errorf("batch %v stands back", key)
+		}
+	}
 }
 
 func TestSinkReaderClosesABatchByTime(t *testing.T) {
@@ -207,6 +212,11 @@ func TestSinkReaderClosesABatchByTime(t *testing.T) {
 	l.check(t, r, 12)
 	if len(l.batches) < 3 {
 		t.Errorf("%d batches", len(l.batches))
+	}
+	for key, b := range l.batches {
+		if b.Courtesy == nil {
+			t.Errorf("batch %v does not stand back", key)
+		}
 	}
 }
 
