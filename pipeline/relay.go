@@ -19,6 +19,10 @@ import (
 // that it is worth a round of requests of its own.
 const relayPace = 100 * time.Millisecond
 
+// lastSchedule is 2262: what is later, the broker takes for long due, since it counts nanoseconds in 63 bits, and who asks
+// for a wake-up in 9999 would be woken all the time. A wake-up that is early is harmless.
+const lastSchedule event.Instant = 9_214_646_400_000
+
 // Relay publishes what leaves a partition: deliveries, wake-ups, dead letters and records for other logs of each commit,
 // in order. It repeats after a crash: deliver knows a repeat by the decision id, the log by the wake-up's sequence and by
 // the records' sources, the dead letters by where they were read, within the broker's window of two minutes. It waits for
@@ -78,7 +82,7 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 	}
 	for _, w := range commit.Wakes {
 		wake := produce(m, topology.ScheduleSubject(s.partition, commit.Epoch, w.Profile), "", []byte(w.Profile))
-		wake.Metadata["Nats-Schedule"] = "@at " + w.At.String() // with its milliseconds: the client's option cuts them
+		wake.Metadata["Nats-Schedule"] = "@at " + min(w.At, lastSchedule).String() // with its milliseconds: the client's option cuts them
 		wake.Metadata["Nats-Schedule-Target"] = topology.DueSubject(s.partition)
 		out = append(out, wake)
 	}
