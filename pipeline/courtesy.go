@@ -36,13 +36,6 @@ func (c *Courtesy) Yield() {
 	}
 }
 
-// Hurry has it only give way from now on.
-func (c *Courtesy) Hurry() {
-	if c != nil {
-		c.left = 0
-	}
-}
-
 // GivingWay goes through a sink's work and yields before every so many of its values (1: before each).
 func GivingWay[W any](c *Courtesy, work []W, every int) iter.Seq2[int, W] {
 	return func(yield func(int, W) bool) {

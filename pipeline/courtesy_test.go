@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,18 +11,16 @@ import (
 // busy keeps every processor busy until the test ends.
 func busy(t *testing.T) {
 	var stop atomic.Bool
-	var at atomic.Int64
-	n := 2 * runtime.GOMAXPROCS(0)
-	for range n {
+	var begun sync.WaitGroup
+	for range 2 * runtime.GOMAXPROCS(0) {
+		begun.Add(1)
 		go func() {
-			for at.Add(1); !stop.Load(); { //nolint:revive // it is to be busy
+			for begun.Done(); !stop.Load(); { //nolint:revive // it is to be busy
 			}
 		}()
 	}
 	t.Cleanup(func() { stop.Store(true) })
-	for at.Load() < int64(n) {
-		time.Sleep(time.Millisecond)
-	}
+	begun.Wait()
 }
 
 func TestCourtesyStandsBackAsLongAsItMay(t *testing.T) {
@@ -37,19 +36,8 @@ func TestCourtesyStandsBackAsLongAsItMay(t *testing.T) {
 	}
 }
 
-func TestCourtesyInAHurryOnlyGivesWay(t *testing.T) {
-	c := NewCourtesy(time.Hour)
-	c.Hurry()
-	busy(t)
-	c.Yield()
-	if c.left != 0 {
-		t.Errorf("in a hurry it may stand back for %s", c.left)
-	}
-}
-
 func TestCourtesyOfNobody(t *testing.T) {
 	var c *Courtesy
-	c.Hurry()
 	n := 0
 	for i, v := range GivingWay(c, []int{0, 1, 2}, 2) {
 		if i != v {

@@ -40,8 +40,9 @@
 // in the broker's memory: the file of each was written several times a second.
 // What is far from the middle in a decision's delay is the garbage collector's marking, which lasts as long as there are
 // pointers to follow (the queue of each subscription was half a megabyte of them, a profile that stays decoded is 25 of
-// them), and what works in bursts beside it: folds and purges take turns and rest, and an embedded ClickHouse gives way to
-// the pipeline.
+// them), and what works in bursts beside it: folds and purges take turns and rest, the sink stands back while it has to wait
+// for a processor, and an embedded ClickHouse gives way to the pipeline. A round takes as long however little garbage it
+// finds, so less of it is fewer rounds: a partition uses the buffers of a stored commit again, normalize those of a batch.
 //
 // Errors are instructions (Park, Refuse, RetryAfter, OutcomeUnknown): only the runner carries them out.
 package pipeline

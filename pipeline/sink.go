@@ -312,7 +312,7 @@ func (r *SinkReader) collect(ctx context.Context, b *SinkBatch, puller *bus.Pull
 		size += len(b.last.Data)
 		b.full = part.Sequence > open.To && (rows >= r.config.Rows || size >= maxSinkBytes)
 		if b.full {
-			b.Courtesy.Hurry()
+			b.Courtesy = nil
 		}
 		if b.full || part.Sequence == open.To {
 			return b.close(states)

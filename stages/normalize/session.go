@@ -124,12 +124,12 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 	if err := o.linker.recall(ctx); err != nil {
 		return nil, fmt.Errorf("normalize: %w", err)
 	}
-	values, raws, n := make([]any, len(batch)), make([][]event.Raw, len(batch)), 0
+	values, raws, total := make([]any, len(batch)), make([][]event.Raw, len(batch)), 0
 	for i, d := range batch {
 		raws[i] = rawsOf(d)
-		n += len(raws[i])
+		total += len(raws[i])
 	}
-	all, free := make([]*prepared, 0, n), o.room(n)
+	all, free := make([]*prepared, 0, total), o.room(total)
 	for i, d := range batch {
 		var calls []prepared
 		calls, free = free[:len(raws[i])], free[len(raws[i]):]
