@@ -243,7 +243,7 @@ CREATE TABLE attune.events
 ENGINE = MergeTree
 PARTITION BY toYYYYMM(accepted)
 ORDER BY (event, toStartOfHour(occurred), profile_id, occurred)
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192, min_bytes_for_wide_part = 134217728
 COMMENT 'Every event of the log, with what was known of the customer right after it; one row each';
 
 CREATE VIEW attune.events_per_hour
@@ -434,7 +434,7 @@ CREATE TABLE attune.profiles
 )
 ENGINE = ReplacingMergeTree(version)
 ORDER BY profile_id
-SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192
+SETTINGS non_replicated_deduplication_window = 10000, index_granularity = 8192, min_bytes_for_wide_part = 134217728
 COMMENT 'Latest state of each customer; read it with FINAL, since older rows go only when parts merge';
 
 CREATE TABLE attune.schema_migrations
