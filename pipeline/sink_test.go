@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,11 +32,13 @@ type ledger struct {
 	// fail is asked before and after a batch is kept.
 	fail func(kept bool) error
 	// block holds up every Write until it is closed.
-	block chan struct{}
+	block   chan struct{}
+	waiting atomic.Int32 // how many Writes came to that
 }
 
 func (l *ledger) Write(ctx context.Context, b pipeline.SinkBatch) error {
 	if l.block != nil {
+		l.waiting.Add(1)
 		select {
 		case <-l.block:
 		case <-ctx.Done():
@@ -367,6 +370,29 @@ func TestSinkReaderGoesOnAfterAPurge(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// What comes while a batch is written is the next batch, and read by then.
+func TestSinkReaderCollectsWhileTheSinkWrites(t *testing.T) {
+	t.Parallel()
+	const commits = 400
+	r := newRig(t, 2)
+	l := ledger{block: make(chan struct{})}
+	stop := r.read(t.Context(), &l, 1_000_000, 5*time.Millisecond)
+	defer stop()
+	r.commit(1, 1)
+	eventually(t, "the first batch is the sink's", func() bool { return l.waiting.Load() == 1 })
+	r.commit(2, commits-1)
+	eventually(t, "all is read", func() bool {
+		consumer, err := r.js.Consumer(t.Context(), topology.Commits, "sink")
+		return err == nil && consumer.CachedInfo().Delivered.Stream == commits
+	})
+	close(l.block)
+	eventually(t, "all is written", func() bool { return len(l.commits()) == commits })
+	l.check(t, r, commits)
+	if second := l.order[1]; second[0] != 2 || second[1] < commits/2 {
+		t.Errorf("the second batch has commits %d to %d", second[0], second[1])
 	}
 }
 

@@ -29,8 +29,9 @@ type Config struct {
 	// Database holds the tables; empty: the DSN's, else attune. It is created where it is missing.
 	Database string `yaml:"database"`
 	// BatchRows and BatchInterval tell the reader of the commits when a batch is full: at so many rows (1 to
-	// 1,000,000, default 100,000), or so long after the batch before it (10ms to 1m, default 1s); after a pause, a
-	// tenth of that after its first commit. Large batches cost ClickHouse less.
+	// 1,000,000, default 100,000), or so long after the batch before it (10ms to 1m, default 1s), once that is written;
+	// after a pause, a tenth of that after its first commit. Large batches cost ClickHouse less. One is read while
+	// another is written: both are in memory.
 	BatchRows     int           `yaml:"batch_rows"`
 	BatchInterval time.Duration `yaml:"batch_interval"`
 	// Connections is the most connections at once, 1 to 100, default 4.

@@ -1,0 +1,168 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"attune/pipeline/bus"
+	"attune/pipeline/profile"
+	"attune/pipeline/topology"
+)
+
+// maxSinkBytes closes a batch of large commits, so that memory stays bounded.
+const maxSinkBytes = 32 << 20
+
+// collector reads the commits in order and closes them into batches for a sink, one while the one before it is written.
+// A journalled range that was not acknowledged is closed exactly where it was before.
+type collector struct {
+	config  *SinkConfig
+	commits *CommitCodec
+	puller  *bus.Puller
+	stream  string     // as in SinkBatch
+	open    journalled // when reading began
+}
+
+// collected is a batch on its way to the sink.
+type collected struct {
+	SinkBatch
+	last    bus.Delivery // acknowledges the range
+	behind  bool         // more was waiting when it was closed
+	written func()       // to be called then
+}
+
+// run hands on one batch after another until something goes wrong.
+func (c *collector) run(ctx context.Context, out chan<- *collected) error {
+	busy, written := context.WithCancel(ctx) // as long as the batch before is being written
+	written()
+	var earliest time.Time
+	for behind := false; ; {
+		b := &collected{SinkBatch: SinkBatch{Stream: c.stream}}
+		if !behind {
+			b.Courtesy = NewCourtesy(c.config.Interval / 2)
+		}
+		if err := c.collect(ctx, busy, b, earliest); err != nil {
+			return err
+		}
+		if err := c.config.faults.at(rangeCollected); err != nil {
+			return err
+		}
+		earliest, behind = time.Now().Add(c.config.Interval), b.behind
+		busy, b.written = context.WithCancel(ctx)
+		select {
+		case out <- b:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// collect reads commits into the batch until it is full, or its time is up, which is not before the given instant, and
+// nothing else is being written.
+func (c *collector) collect(ctx, busy context.Context, b *collected, earliest time.Time) error {
+	rows, size := 0, 0
+	var states [][]ProfileState
+	var deadline time.Time
+	for {
+		got, err := c.next(ctx, deadline)
+		if err == nil && got == nil && busy.Err() == nil { // its time is up, but it would only wait its turn
+			b.behind, b.Courtesy = true, nil
+			got, err = receive(ctx, busy, c.puller)
+		}
+		if err != nil {
+			return err
+		}
+		if got == nil {
+			return b.close(states)
+		}
+		b.Courtesy.Yield()
+		b.last = *got
+		part, profiles, err := c.part(b.last)
+		if err != nil {
+			return err
+		}
+		if len(b.Parts) > 0 && b.From <= c.open.To && part.Sequence > c.open.To {
+			return fmt.Errorf("commits %d to %d were acknowledged while they were read again: another reader is at work", c.open.From, c.open.To)
+		}
+		if len(b.Parts) == 0 {
+			b.From = c.open.From
+			if part.Sequence > c.open.To { // a range that is repeated closes at its end, not by time
+				b.From, deadline = part.Sequence, time.Now().Add(c.config.Interval/10)
+				if deadline.Before(earliest) {
+					deadline = earliest
+				}
+			}
+		}
+		b.Parts, b.To = append(b.Parts, part), part.Sequence
+		states = append(states, profiles)
+		rows += len(part.Facts.Events) + len(part.Facts.Changes) + len(part.Facts.Decisions) + len(profiles)
+		size += len(b.last.Data)
+		full := part.Sequence > c.open.To && (rows >= c.config.Rows || size >= maxSinkBytes)
+		if full {
+			b.behind, b.Courtesy = true, nil
+		}
+		if full || part.Sequence == c.open.To {
+			return b.close(states)
+		}
+	}
+}
+
+// next reads one commit; nil when the deadline, if there is one, passes before it comes.
+func (c *collector) next(ctx context.Context, deadline time.Time) (*bus.Delivery, error) {
+	if deadline.IsZero() {
+		return receive(ctx, ctx, c.puller)
+	}
+	wait, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	return receive(ctx, wait, c.puller)
+}
+
+// receive reads one commit; nil when the wait ends before it comes.
+func receive(ctx, wait context.Context, puller *bus.Puller) (*bus.Delivery, error) {
+	got, err := puller.Next(wait, 1)
+	switch {
+	case err == nil:
+		return &got[0], nil
+	case ctx.Err() == nil && wait.Err() != nil && errors.Is(err, wait.Err()):
+		return nil, nil
+	}
+	return nil, err
+}
+
+// close decodes the last state of each profile in the range, given those of each commit.
+func (b *SinkBatch) close(states [][]ProfileState) error {
+	known := map[string]bool{}
+	for i := len(states) - 1; i >= 0; i-- {
+		part := &b.Parts[i]
+		for _, s := range GivingWay(b.Courtesy, states[i], 1) {
+			if known[s.ID] {
+				continue
+			}
+			known[s.ID] = true
+			p, err := profile.Decode(s.State)
+			if err != nil {
+				return fmt.Errorf("profile %s in commit %d: %w", s.ID, part.Sequence, err)
+			}
+			part.Profiles = append(part.Profiles, p)
+		}
+	}
+	return nil
+}
+
+// part reads one commit, but for its profiles.
+func (c *collector) part(d bus.Delivery) (SinkPart, []ProfileState, error) {
+	partition, err := topology.PartitionOf(d.Subject)
+	if err != nil {
+		return SinkPart{}, nil, err
+	}
+	commit, err := c.commits.Decode(d.Data)
+	if err != nil {
+		return SinkPart{}, nil, err
+	}
+	part := SinkPart{Partition: partition, Sequence: d.Sequence}
+	if part.Facts, err = c.commits.Facts(commit); err != nil {
+		return SinkPart{}, nil, err
+	}
+	return part, commit.Profiles, nil
+}
