@@ -184,6 +184,8 @@ func knownSettings(ctx context.Context, conn driver.Conn) (clickhouse.Settings, 
 		"deduplicate_insert": "enable",
 		"deduplicate_blocks_in_dependent_materialized_views": 1,
 		"async_insert": 0,
+		// A batch has a profile once, and a view's sums are grouped: there is nothing to merge before it is stored.
+		"optimize_on_insert": 0,
 		// One insert is one block, wherever its rows belong.
 		"max_insert_block_size":           MaxBatchRows + 48_449,
 		"max_partitions_per_insert_block": 0,
