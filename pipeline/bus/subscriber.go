@@ -303,7 +303,7 @@ func newMessage(h *HandOver) *message.Message {
 	d := h.Batch[0]
 	m := message.NewMessage(d.Header.Get(jetstream.MsgIDHeader), d.Data)
 	for name := range d.Header {
-		if name != SubjectKey { // only a handler may say where to publish what
+		if name != SubjectKey && name != bundleSize { // only a handler may say where to publish what
 			m.Metadata[name] = d.Header.Get(name)
 		}
 	}
