@@ -54,16 +54,14 @@ func busRelay(tb testing.TB, js jetstream.JetStream, filled span) (figure, error
 	var handlers []handler
 	for p := range benchPartitions {
 		out, id := topology.Subject("OUT", p), strconv.Itoa(p)+"-"
-		pass := func(m *message.Message) (passed []*message.Message, err error) {
-			err = bus.From(m.Context()).Each(func(d bus.Delivery, _ any) error {
-				next := message.NewMessage("", d.Data)
-				next.SetContext(m.Context())
-				next.Metadata[bus.SubjectKey] = out
-				next.Metadata[jetstream.MsgIDHeader] = id + strconv.FormatUint(d.Sequence, 10)
-				passed = append(passed, next)
+		pass := func(m *message.Message) ([]*message.Message, error) {
+			batch := bus.From(m.Context())
+			passed := bus.NewBundle(len(batch.Batch))
+			err := batch.Each(func(d bus.Delivery, _ any) error {
+				passed.Add(bus.Record{Subject: out, ID: id + strconv.FormatUint(d.Sequence, 10), Data: d.Data})
 				return nil
 			})
-			return passed, err
+			return passed.Messages(m), err
 		}
 		handlers = append(handlers, handler{"busrelay-" + strconv.Itoa(p), topology.Subject("IN", p), subscriber, gate.through(pass)})
 	}

@@ -7,7 +7,10 @@ import (
 
 type contextKey int
 
-const handOverKey contextKey = iota
+const (
+	handOverKey contextKey = iota
+	bundleKey
+)
 
 // messageContext is a message's: it carries what was handed over, and ends when the message is settled, or its topic is lost.
 // The standard library's would enter each message into the list of its topic's context, and take it out again.

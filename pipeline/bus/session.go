@@ -32,8 +32,8 @@ type HandOver struct {
 	Batch   []Delivery
 	Values  []any // what the session's Begin made of each
 	Session Session
-	// Done is how many of the batch are handled: Each raises it. What a handler leaves comes again after a commit;
-	// a batch that was refused comes again from where it began, also what was handled already.
+	// Done is how many of the batch are handled: Each counts them. What a handler leaves comes again after a commit;
+	// a batch that was refused comes again from its beginning, also what was handled already.
 	Done int
 }
 
@@ -43,10 +43,11 @@ func (h *HandOver) Delivery() Delivery { return h.Batch[0] }
 // Value is what the session's Begin made of it.
 func (h *HandOver) Value() any { return h.Values[0] }
 
-// Each hands the deliveries that are left to handle, until one fails or the session asks for a commit before it.
+// Each hands the deliveries, until one fails or the session asks for a commit before it. Middleware that has the handler try
+// again gets it all again: what a failed attempt returned is lost.
 func (h *HandOver) Each(handle func(d Delivery, value any) error) error {
-	for first := h.Done; h.Done < len(h.Batch); h.Done++ {
-		if h.Done > first && h.Session.Cut(h.Values[h.Done]) {
+	for h.Done = 0; h.Done < len(h.Batch); h.Done++ {
+		if h.Done > 0 && h.Session.Cut(h.Values[h.Done]) {
 			return nil
 		}
 		if err := handle(h.Batch[h.Done], h.Values[h.Done]); err != nil {

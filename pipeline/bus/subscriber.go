@@ -257,7 +257,7 @@ func (s *Subscriber) handOver(ctx context.Context, all *HandOver, out chan<- *me
 // offer gives one message to the Router until it is acknowledged.
 func offer(ctx context.Context, h *HandOver, out chan<- *message.Message) error {
 	var pause *backoff.ExponentialBackOff
-	for done := h.Done; ; h.Done = done { // refused: again from where it began
+	for {
 		taken, err := offerOnce(ctx, h, out)
 		if err != nil || taken {
 			return err
@@ -298,12 +298,14 @@ func offerOnce(ctx context.Context, h *HandOver, out chan<- *message.Message) (b
 	}
 }
 
-// newMessage is one delivery as Watermill knows it; of several it is the first that is left.
+// newMessage is one delivery as Watermill knows it; of several it is the first.
 func newMessage(h *HandOver) *message.Message {
-	d := h.Batch[h.Done]
+	d := h.Batch[0]
 	m := message.NewMessage(d.Header.Get(jetstream.MsgIDHeader), d.Data)
 	for name := range d.Header {
-		m.Metadata[name] = d.Header.Get(name)
+		if name != SubjectKey && name != bundleSize { // only a handler may say where to publish what
+			m.Metadata[name] = d.Header.Get(name)
+		}
 	}
 	return m
 }

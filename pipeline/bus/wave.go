@@ -1,9 +1,7 @@
 package bus
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -12,7 +10,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // ErrNoAnswer is returned by Wave.Wait when the broker has not confirmed every message in time: some may be
@@ -25,6 +22,9 @@ const AckTimeout = 10 * time.Second
 // Wave publishes many messages and waits once for all confirmations (group commit): one inbox and one
 // counter instead of a future per message. One goroutine publishes and waits; confirmations may come from
 // another. After Wait it is ready for the next round. Close it when done.
+//
+// Publish keeps each message's answer. Send only counts them: its messages share a reply subject, which the broker finds in
+// its caches, where it has to search for each one's own.
 type Wave struct {
 	conn    *nats.Conn
 	sub     *nats.Subscription
@@ -36,15 +36,17 @@ type Wave struct {
 	round    uint64 // late confirmations of an abandoned round are ignored
 	sent     int
 	received int
-	acks     []Ack
+	acks     []Ack    // of what was published
+	shared   string   // the reply subject of what was sent
+	refused  error    // the first refusal of any of that
+	newest   []stored // the latest of that, by stream
 	wake     chan struct{}
 }
 
-// Ack is the broker's answer to one message of a wave.
-type Ack struct {
-	Sequence  uint64 // where it was stored
-	Duplicate bool   // it was known by its Nats-Msg-Id
-	Err       error  // why it was refused; a *jetstream.APIError where the broker said so
+// stored is a place in a stream.
+type stored struct {
+	stream   string
+	sequence uint64
 }
 
 // NewWave prepares a wave on the connection, which stays the caller's.
@@ -62,6 +64,7 @@ func NewWave(conn *nats.Conn) (*Wave, error) {
 	}
 	sub.SetClosedHandler(func(string) { close(w.closed) }) // called once, after the last confirmation was taken
 	w.sub = sub
+	w.begin(0)
 	return w, nil
 }
 
@@ -69,22 +72,60 @@ func NewWave(conn *nats.Conn) (*Wave, error) {
 // its error as its answer too, so the round can still be waited for.
 func (w *Wave) Publish(m *nats.Msg) (int, error) {
 	w.mu.Lock()
-	index, round := w.sent, w.round
+	index, round := len(w.acks), w.round
 	w.sent++
 	w.acks = append(w.acks, Ack{Err: ErrNoAnswer})
 	w.mu.Unlock()
-	m.Reply = w.prefix + strconv.FormatUint(round, 10) + "." + strconv.Itoa(index)
+	m.Reply = w.replies(round, strconv.Itoa(index))
 	if err := w.conn.PublishMsg(m); err != nil {
 		err = fmt.Errorf("publish to %s: %w", m.Subject, err)
-		w.answer(round, index, Ack{Err: err})
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.answer(index, Ack{Err: err})
 		return index, err
 	}
 	return index, nil
 }
 
-// Wait returns the broker's answer to each message of the round, by index, and begins the next round. Its
-// error is the first refusal, ErrNoAnswer or the context's error; the answers are valid in any case.
+// Send sends one message that needs no answer of its own: whether it was stored is in Wait's error. It may be used again
+// once Send has returned. What could not be sent is not waited for.
+func (w *Wave) Send(m *nats.Msg) error {
+	w.mu.Lock()
+	w.sent++
+	m.Reply = w.shared
+	w.mu.Unlock()
+	if err := w.conn.PublishMsg(m); err != nil {
+		err = fmt.Errorf("publish to %s: %w", m.Subject, err)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.count(Ack{Err: err}, nil)
+		return err
+	}
+	return nil
+}
+
+// Wait returns the broker's answer to each published message of the round, by index, and begins the next round. Its
+// error is the first refusal, ErrNoAnswer or the context's error; the answers are valid in any case. Of what was sent
+// the error is all that is known.
 func (w *Wave) Wait(ctx context.Context) ([]Ack, error) {
+	err := w.wait(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	acks, refused := w.acks, w.refused
+	w.begin(w.round + 1)
+	if err != nil {
+		return acks, err
+	}
+	for i := range acks {
+		if acks[i].Err != nil {
+			return acks, acks[i].Err
+		}
+	}
+	return acks, refused
+}
+
+// wait returns once all of the round is answered, or won't be.
+func (w *Wave) wait(ctx context.Context) error {
 	timer := time.NewTimer(w.timeout)
 	defer timer.Stop()
 	confirmed := 0
@@ -97,30 +138,24 @@ func (w *Wave) Wait(ctx context.Context) ([]Ack, error) {
 				timer.Reset(w.timeout)
 				continue
 			}
-			return w.end(), fmt.Errorf("%w (%s)", ErrNoAnswer, w.timeout)
+			return fmt.Errorf("%w (%s)", ErrNoAnswer, w.timeout)
 		case <-w.closed:
 			if w.complete() {
 				continue
 			}
-			return w.end(), fmt.Errorf("%w: the wave or its connection was closed", ErrNoAnswer)
+			return fmt.Errorf("%w: the wave or its connection was closed", ErrNoAnswer)
 		case <-ctx.Done():
-			return w.end(), ctx.Err()
+			return ctx.Err()
 		}
 	}
-	acks := w.end()
-	for i := range acks {
-		if acks[i].Err != nil {
-			return acks, acks[i].Err
-		}
-	}
-	return acks, nil
+	return nil
 }
 
-// Pending is the number of messages published in this round.
+// Pending is the number of messages published in this round: the index of the next.
 func (w *Wave) Pending() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.sent
+	return len(w.acks)
 }
 
 // Close ends the subscription, and a Wait under way. What is still unconfirmed stays unknown. Closing twice is fine.
@@ -141,35 +176,70 @@ func (w *Wave) confirmed() int {
 	return w.received
 }
 
-func (w *Wave) end() []Ack {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	acks := w.acks
-	w.round, w.sent, w.received, w.acks = w.round+1, 0, 0, nil
-	return acks
+// begin begins a round; the lock is held, or nobody else has the wave.
+func (w *Wave) begin(round uint64) {
+	w.round, w.sent, w.received, w.acks = round, 0, 0, nil
+	w.shared, w.refused, w.newest = w.replies(round, sharedPlace), nil, w.newest[:0]
 }
+
+// replies is where the answer to a message is expected: late ones of an abandoned round are told by its number.
+func (w *Wave) replies(round uint64, place string) string {
+	return w.prefix + strconv.FormatUint(round, 10) + "." + place
+}
+
+// sharedPlace is the place of all that was sent.
+const sharedPlace = "all"
 
 func (w *Wave) take(m *nats.Msg) {
-	round, index, ok := strings.Cut(m.Subject[len(w.prefix):], ".")
-	if !ok {
-		return
-	}
-	r, err1 := strconv.ParseUint(round, 10, 64)
-	i, err2 := strconv.Atoi(index)
-	if err1 != nil || err2 != nil {
-		return
-	}
-	w.answer(r, i, parseAck(m))
-}
-
-// answer notes what became of a message, once.
-func (w *Wave) answer(round uint64, index int, ack Ack) {
+	ack, stream := parseAck(m)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if round != w.round || index < 0 || index >= len(w.acks) || !errors.Is(w.acks[index].Err, ErrNoAnswer) {
+	if m.Subject == w.shared {
+		w.count(ack, stream)
+		return
+	}
+	round, place, _ := strings.Cut(m.Subject[len(w.prefix):], ".")
+	r, err1 := strconv.ParseUint(round, 10, 64)
+	index, err2 := strconv.Atoi(place)
+	if err1 == nil && err2 == nil && r == w.round {
+		w.answer(index, ack)
+	}
+}
+
+// answer notes what became of a published message, once. The lock is held.
+func (w *Wave) answer(index int, ack Ack) {
+	if index < 0 || index >= len(w.acks) || !errors.Is(w.acks[index].Err, ErrNoAnswer) {
 		return
 	}
 	w.acks[index] = ack
+	w.receive()
+}
+
+// count notes what became of one of the sent messages. The lock is held.
+func (w *Wave) count(ack Ack, stream []byte) {
+	if ack.Err == nil && !ack.Duplicate && !w.rises(stream, ack.Sequence) {
+		return // a second answer to the same message must not stand for one that has none
+	}
+	if w.refused == nil {
+		w.refused = ack.Err
+	}
+	w.receive()
+}
+
+// rises tells whether a message is the newest in its stream: a stream stores what one connection sends in its order.
+func (w *Wave) rises(stream []byte, sequence uint64) bool {
+	for i := range w.newest {
+		if n := &w.newest[i]; n.stream == string(stream) {
+			risen := sequence > n.sequence
+			n.sequence = max(n.sequence, sequence)
+			return risen
+		}
+	}
+	w.newest = append(w.newest, stored{string(stream), sequence})
+	return sequence > 0
+}
+
+func (w *Wave) receive() {
 	w.received++
 	if w.received >= w.sent {
 		select {
@@ -178,48 +248,3 @@ func (w *Wave) answer(round uint64, index int, ack Ack) {
 		}
 	}
 }
-
-func parseAck(m *nats.Msg) Ack {
-	if m.Header.Get("Status") == "503" {
-		return Ack{Err: jetstream.ErrNoStreamResponse}
-	}
-	if sequence, ok := plainAck(m.Data); ok {
-		return Ack{Sequence: sequence}
-	}
-	var answer struct {
-		Sequence  uint64              `json:"seq"`
-		Duplicate bool                `json:"duplicate"`
-		Error     *jetstream.APIError `json:"error"`
-	}
-	if err := json.Unmarshal(m.Data, &answer); err != nil {
-		return Ack{Err: fmt.Errorf("confirmation %q: %w", m.Data, err)}
-	}
-	if answer.Error != nil {
-		return Ack{Err: answer.Error}
-	}
-	return Ack{Sequence: answer.Sequence, Duplicate: answer.Duplicate}
-}
-
-// plainAck reads the answer as the broker writes it when all is well, {"stream":"EVENTS","seq":17}: most of them,
-// without the cost of a JSON decoder.
-func plainAck(data []byte) (sequence uint64, ok bool) {
-	if !bytes.HasPrefix(data, []byte(`{"stream":"`)) {
-		return 0, false
-	}
-	_, digits, found := bytes.Cut(data, []byte(`","seq":`))
-	digits, closed := bytes.CutSuffix(digits, []byte("}"))
-	if !found || !closed {
-		return 0, false
-	}
-	sequence, err := strconv.ParseUint(string(digits), 10, 64)
-	return sequence, err == nil
-}
-
-// IsConflict tells whether the broker refused a message because its subject had changed: someone else wrote.
-func IsConflict(err error) bool {
-	var api *jetstream.APIError
-	return errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == codeWrongLastSequenceConstant)
-}
-
-// codeWrongLastSequenceConstant is the clustered server's code for the same refusal.
-const codeWrongLastSequenceConstant jetstream.ErrorCode = 10164

@@ -200,6 +200,87 @@ func TestWaveEndsWithoutAnAnswer(t *testing.T) {
 	}
 }
 
+// Sent messages are counted, published ones have their answers; a refusal of either is the round's error.
+func TestWaveCountsWhatIsSent(t *testing.T) {
+	t.Parallel()
+	conn, _ := logStream(t)
+	w := newWave(t, conn)
+	m := new(nats.Msg)
+	send := func(subject, id string) {
+		t.Helper()
+		m.Subject, m.Header = subject, nats.Header{jetstream.MsgIDHeader: {id}}
+		if err := w.Send(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for round := range 3 {
+		for i := range 100 {
+			send("LOG.0", fmt.Sprint(round, "-", i))
+		}
+		send("LOG.0", fmt.Sprint(round, "-", 7)) // a repeat, with an earlier one's sequence
+		if index := publish(t, w, &nats.Msg{Subject: "LOG.1"}); index != 0 {
+			t.Errorf("index %d of the first published message", index)
+		}
+		acks, err := w.Wait(t.Context())
+		if want := uint64(101 * (round + 1)); err != nil || len(acks) != 1 || acks[0].Sequence != want {
+			t.Fatalf("round %d: %+v, %v; want sequence %d", round, acks, err, want)
+		}
+	}
+	send("nobody.listens", "x")
+	publish(t, w, &nats.Msg{Subject: "LOG.1"})
+	if acks, err := w.Wait(t.Context()); !errors.Is(err, jetstream.ErrNoStreamResponse) || acks[0].Err != nil {
+		t.Errorf("%+v, %v; want %v", acks, err, jetstream.ErrNoStreamResponse)
+	}
+	m.Data = make([]byte, conn.MaxPayload()+1)
+	if err := w.Send(m); !errors.Is(err, nats.ErrMaxPayload) {
+		t.Errorf("send: %v, want %v", err, nats.ErrMaxPayload)
+	}
+	if _, err := w.Wait(t.Context()); !errors.Is(err, nats.ErrMaxPayload) {
+		t.Errorf("wait: %v, want %v", err, nats.ErrMaxPayload)
+	}
+}
+
+// An answer that comes twice, or late, or from nowhere, does not stand for one that is missing.
+func TestWaveCountsEachSentMessageOnce(t *testing.T) {
+	t.Parallel()
+	for name, answers := range map[string][]string{
+		"none":         {"", ""},
+		"one":          {`{"stream":"A","seq":1}`, ""},
+		"twice":        {`{"stream":"A","seq":1}`, `{"stream":"A","seq":1}`},
+		"no sequence":  {`{"stream":"A","seq":1}`, `{"stream":"B"}`},
+		"former round": {`{"stream":"A","seq":2}`, "former"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			conn, _ := connect(t, enginetest.NATS(t))
+			w, desk := newWave(t, conn), newResponder(t, conn)
+			w.timeout = 50 * time.Millisecond
+			send := func() *nats.Msg {
+				if err := w.Send(&nats.Msg{Subject: "desk"}); err != nil {
+					t.Fatal(err)
+				}
+				return desk.take()
+			}
+			former := send()
+			if _, err := w.Wait(t.Context()); !errors.Is(err, ErrNoAnswer) {
+				t.Fatal(err)
+			}
+			for _, text := range answers {
+				switch m := send(); text {
+				case "":
+				case "former":
+					desk.answer(former.Reply, `{"stream":"A","seq":3}`)
+				default:
+					desk.answer(m.Reply, text)
+				}
+			}
+			if _, err := w.Wait(t.Context()); !errors.Is(err, ErrNoAnswer) {
+				t.Errorf("error %v, want %v", err, ErrNoAnswer)
+			}
+		})
+	}
+}
+
 // What could not even be sent is answered by its own error: nobody waits for the broker to confirm it.
 func TestWaveDoesNotWaitForWhatWasNotSent(t *testing.T) {
 	t.Parallel()
@@ -284,7 +365,7 @@ func TestPlainAck(t *testing.T) {
 		`{"stream":"EVENTS","seq":-1}`:                                                         0,
 		``:                                                                                     0,
 	} {
-		if got, ok := plainAck([]byte(text)); got != want || ok != (want != 0) {
+		if _, got, ok := plainAck([]byte(text)); got != want || ok != (want != 0) {
 			t.Errorf("%s: %d, %t", text, got, ok)
 		}
 	}

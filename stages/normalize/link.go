@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/ThreeDotsLabs/watermill/message"
-
 	"attune/pipeline/event"
 )
 
@@ -225,14 +223,10 @@ func (l *linker) complete(ctx context.Context, p *prepared, loser string, winner
 	return l.vault.Move(ctx, loser, profileAt(winner))
 }
 
-// withJoins adds what the log has to learn of the links of a call that does not become an event: they are made.
-func (s *Stage) withJoins(m *message.Message, owner *session, p *prepared, letter *message.Message, err error) ([]*message.Message, error) {
-	var out []*message.Message
-	if letter != nil {
-		out = append(out, letter)
-	}
-	if err != nil || len(p.joins) == 0 {
-		return out, err
+// sendJoins sends what the log has to learn of the links of a call that does not become an event.
+func (s *Stage) sendJoins(out *output, owner *session, p *prepared) error {
+	if len(p.joins) == 0 {
+		return nil
 	}
 	if p.bare == nil {
 		p.bare = &event.Event{
@@ -240,8 +234,7 @@ func (s *Stage) withJoins(m *message.Message, owner *session, p *prepared, lette
 			Occurred: p.call.Accepted, Accepted: p.call.Accepted, Historical: p.call.Historical, Joins: p.joins,
 		}
 	}
-	record, err := s.record(m, owner, p, p.bare)
-	return append(out, record), err
+	return s.record(out, owner, p, p.bare)
 }
 
 // apart are the profiles that the call must not be tied to: it was refused.

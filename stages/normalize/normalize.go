@@ -115,59 +115,64 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 	if !ok {
 		return nil, fmt.Errorf("normalize: message %s came with a foreign session", m.UUID)
 	}
-	out := make([]*message.Message, 0, len(h.Batch))
+	out := output{cause: m, records: bus.NewBundle(len(owner.calls))}
 	err := h.Each(func(d bus.Delivery, value any) error {
 		calls := value.([]prepared)
 		for i := range calls {
-			sent, err := s.send(m, d, owner, &calls[i])
-			if err != nil {
+			if err := s.send(&out, d, owner, &calls[i]); err != nil {
 				return err
 			}
-			out = append(out, sent...)
 		}
 		return nil
 	})
-	return out, err
+	return append(out.letters, out.records.Messages(m)...), err
+}
+
+// output is what a batch's calls lead to: dead letters, and records for the log in the order of the calls.
+type output struct {
+	cause   *message.Message
+	letters []*message.Message
+	records *bus.Bundle
 }
 
 // send makes what one call leads to: an event, or a dead letter; nothing for a repeat.
-func (s *Stage) send(m *message.Message, d bus.Delivery, owner *session, p *prepared) ([]*message.Message, error) {
+func (s *Stage) send(out *output, d bus.Delivery, owner *session, p *prepared) error {
 	switch {
 	case p.parked != nil:
-		letter, err := s.park(m, d, p, p.parked)
-		return s.withJoins(m, owner, p, letter, err)
+		return s.park(out, d, owner, p, p.parked)
 	case p.event == nil:
 		s.outcome.WithLabelValues("repeated").Inc()
-		return s.withJoins(m, owner, p, nil, nil)
+		return s.sendJoins(out, owner, p)
 	}
 	e := p.event
 	e.Joins = p.joins
 	// Before it is numbered: the record after one that never came would be taken for one that overtook it.
 	if size, most := len(e.Properties)+len(e.Traits)+len(e.Context)+len(e.ID)+len(e.Name)+len(e.User), s.room()/shareOfCommit; size > most {
-		letter, err := s.park(m, d, p, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
-		return s.withJoins(m, owner, p, letter, err)
+		return s.park(out, d, owner, p, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
 	}
-	record, err := s.record(m, owner, p, e)
-	if err == nil {
-		s.outcome.WithLabelValues("event").Inc()
+	if err := s.record(out, owner, p, e); err != nil {
+		return err
 	}
-	return []*message.Message{record}, err
+	s.outcome.WithLabelValues("event").Inc()
+	return nil
 }
 
-// record is an event on its way into the log of its profile.
-func (s *Stage) record(m *message.Message, owner *session, p *prepared, e *event.Event) (*message.Message, error) {
+// record sends an event to the log of its profile.
+func (s *Stage) record(out *output, owner *session, p *prepared, e *event.Event) error {
 	partition := topology.Partition(e.Profile, s.config.Partitions)
 	if e.Source.Name == "" { // the same again when the batch is handed over again
 		e.Source = owner.Source(partition, p.ordinal)
 	}
-	payload, err := e.Encode()
+	data, err := e.Encode()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return pipeline.Produce(m, topology.Subject(topology.Events, partition), payload), nil
+	out.records.Add(bus.Record{Subject: topology.Subject(topology.Events, partition), Data: data})
+	return nil
 }
 
-func (s *Stage) park(m *message.Message, d bus.Delivery, p *prepared, err error) (*message.Message, error) {
+// park sends a call to the dead letters, and its links to the log: they are made.
+func (s *Stage) park(out *output, d bus.Delivery, owner *session, p *prepared, err error) error {
 	reason, _ := pipeline.IsParked(err)
 	call := p.raw.Payload
 	letter := pipeline.DeadLetter{
@@ -177,12 +182,13 @@ func (s *Stage) park(m *message.Message, d bus.Delivery, p *prepared, err error)
 	if most := s.room() / 4 * 3; len(call) > most { // it is stored as base64
 		letter.Payload, letter.Error = call[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(call), most)
 	}
-	out, err := letter.Message(m, pipeline.ReaderNormalize)
+	m, err := letter.Message(out.cause, pipeline.ReaderNormalize)
 	if err != nil {
-		return nil, err
+		return err
 	}
+	out.letters = append(out.letters, m)
 	s.outcome.WithLabelValues(reason).Inc()
-	return out, nil
+	return s.sendJoins(out, owner, p)
 }
 
 // shareOfCommit keeps one event small enough for the commit that it leads to, which may hold it several times:
