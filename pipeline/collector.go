@@ -48,7 +48,9 @@ func (c *collector) run(ctx context.Context, out chan<- *collected) error {
 		if err := c.config.faults.at(rangeCollected); err != nil {
 			return err
 		}
-		earliest, behind = time.Now().Add(c.config.Interval), b.behind
+		if earliest, behind = time.Now().Add(c.config.Interval), b.behind; behind {
+			earliest = time.Time{} // the batches are as large as they may be, or as far apart as writing takes
+		}
 		busy, b.written = context.WithCancel(ctx)
 		select {
 		case out <- b:

@@ -46,5 +46,7 @@
 // for a processor, and an embedded ClickHouse gives way to the pipeline. A round takes as long however little garbage it
 // finds, so less of it is fewer rounds: a partition uses the buffers of a stored commit again, normalize those of a batch.
 //
+// A sink that read, decoded and wrote in turn fell behind by half of a flood: it collects one batch while it writes another.
+//
 // Errors are instructions (Park, Refuse, RetryAfter, OutcomeUnknown): only the runner carries them out.
 package pipeline

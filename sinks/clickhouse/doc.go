@@ -17,4 +17,11 @@
 // it all. What nests deeper than 32 levels or has more than 512 fields is kept as text alone, since it would cost
 // the server too much. The server parses each text by itself and takes what it refuses as text, so no payload
 // makes an insert fail.
+//
+// # What profiles have shown
+//
+// Half of what ClickHouse's inserts cost was in the kernel, which made a file for each of some two hundred streams of columns:
+// parts below 128 MiB keep them in one. An insert of profiles took longer than one of four times as many events, since the
+// server ran the engine's merge over it: it has nothing to merge and is told so. Merges in the background take about as
+// much as the inserts, so the reader of the commits makes batches as large as it may.
 package clickhouse
