@@ -373,6 +373,20 @@ func TestSinkReaderGoesOnAfterAPurge(t *testing.T) {
 	}
 }
 
+// After a batch that was full nothing is to be spared: what is left does not wait until the interval has passed.
+func TestSinkReaderFollowsAFullBatchAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 2)
+	r.commit(1, 5)
+	var l ledger
+	stop := r.read(t.Context(), &l, 19, 3*patience/2)
+	eventually(t, "a full batch is written", func() bool { return len(l.commits()) == 5 })
+	r.commit(6, 1)
+	eventually(t, "the rest is written", func() bool { return len(l.commits()) == 6 })
+	stop()
+	l.check(t, r, 6)
+}
+
 // What comes while a batch is written is the next batch, and read by then.
 func TestSinkReaderCollectsWhileTheSinkWrites(t *testing.T) {
 	t.Parallel()
