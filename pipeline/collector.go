@@ -28,7 +28,9 @@ type collector struct {
 type collected struct {
 	SinkBatch
 	last    bus.Delivery // acknowledges the range
-	behind  bool         // more was waiting when it was closed
+	closed  time.Time    // when it was
+	full    bool         // by its size: more is waiting
+	late    bool         // by the end of the one before, which took longer to write than the interval
 	written func()       // to be called then
 }
 
@@ -36,20 +38,16 @@ type collected struct {
 func (c *collector) run(ctx context.Context, out chan<- *collected) error {
 	busy, written := context.WithCancel(ctx) // as long as the batch before is being written
 	written()
-	var earliest time.Time
-	for behind := false; ; {
+	for before := new(collected); ; {
 		b := &collected{SinkBatch: SinkBatch{Stream: c.stream}}
-		if !behind {
+		if !before.full {
 			b.Courtesy = NewCourtesy(c.config.Interval / 2)
 		}
-		if err := c.collect(ctx, busy, b, earliest); err != nil {
+		if err := c.collect(ctx, busy, b, before); err != nil {
 			return err
 		}
 		if err := c.config.faults.at(rangeCollected); err != nil {
 			return err
-		}
-		if earliest, behind = time.Now().Add(c.config.Interval), b.behind; behind {
-			earliest = time.Time{} // the batches are as large as they may be, or as far apart as writing takes
 		}
 		busy, b.written = context.WithCancel(ctx)
 		select {
@@ -57,25 +55,27 @@ func (c *collector) run(ctx context.Context, out chan<- *collected) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		before = b
 	}
 }
 
-// collect reads commits into the batch until it is full, or its time is up, which is not before the given instant, and
-// nothing else is being written.
-func (c *collector) collect(ctx, busy context.Context, b *collected, earliest time.Time) error {
+// collect reads commits into the batch until it is full, or its time is up and nothing else is being written.
+func (c *collector) collect(ctx, busy context.Context, b, before *collected) error {
 	rows, size := 0, 0
 	var states [][]ProfileState
 	var deadline time.Time
 	for {
 		got, err := c.next(ctx, deadline)
-		if err == nil && got == nil && busy.Err() == nil { // its time is up, but it would only wait its turn
-			b.behind, b.Courtesy = true, nil
+		waited := false
+		if err == nil && got == nil && busy.Err() == nil { // its time is up, but not its turn
+			waited = true
 			got, err = receive(ctx, busy, c.puller)
 		}
 		if err != nil {
 			return err
 		}
 		if got == nil {
+			b.late = waited && time.Since(before.closed) > c.config.Interval
 			return b.close(states)
 		}
 		b.Courtesy.Yield()
@@ -91,8 +91,8 @@ func (c *collector) collect(ctx, busy context.Context, b *collected, earliest ti
 			b.From = c.open.From
 			if part.Sequence > c.open.To { // a range that is repeated closes at its end, not by time
 				b.From, deadline = part.Sequence, time.Now().Add(c.config.Interval/10)
-				if deadline.Before(earliest) {
-					deadline = earliest
+				if earliest := before.closed.Add(c.config.Interval); deadline.Before(earliest) && !before.full && !before.late {
+					deadline = earliest // else there is much to do, and waiting spares the sink nothing
 				}
 			}
 		}
@@ -100,11 +100,11 @@ func (c *collector) collect(ctx, busy context.Context, b *collected, earliest ti
 		states = append(states, profiles)
 		rows += len(part.Facts.Events) + len(part.Facts.Changes) + len(part.Facts.Decisions) + len(profiles)
 		size += len(b.last.Data)
-		full := part.Sequence > c.open.To && (rows >= c.config.Rows || size >= maxSinkBytes)
-		if full {
-			b.behind, b.Courtesy = true, nil
+		b.full = part.Sequence > c.open.To && (rows >= c.config.Rows || size >= maxSinkBytes)
+		if b.full {
+			b.Courtesy = nil
 		}
-		if full || part.Sequence == c.open.To {
+		if b.full || part.Sequence == c.open.To {
 			return b.close(states)
 		}
 	}
@@ -132,8 +132,9 @@ func receive(ctx, wait context.Context, puller *bus.Puller) (*bus.Delivery, erro
 	return nil, err
 }
 
-// close decodes the last state of each profile in the range, given those of each commit.
-func (b *SinkBatch) close(states [][]ProfileState) error {
+// close ends the batch and decodes the last state of each profile in the range, given those of each commit.
+func (b *collected) close(states [][]ProfileState) error {
+	b.closed = time.Now()
 	known := map[string]bool{}
 	for i := len(states) - 1; i >= 0; i-- {
 		part := &b.Parts[i]
