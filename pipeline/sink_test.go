@@ -387,6 +387,30 @@ func TestSinkReaderFollowsAFullBatchAtOnce(t *testing.T) {
 	l.check(t, r, 6)
 }
 
+// A batch that only waited for the one before it to be written is not behind: the next one rests.
+func TestSinkReaderRestsAfterABatchThatWaited(t *testing.T) {
+	t.Parallel()
+	const interval = 3 * time.Second
+	r := newRig(t, 2)
+	r.commit(1, 5)
+	l := ledger{block: make(chan struct{})}
+	stop := r.read(t.Context(), &l, 19, interval)
+	eventually(t, "a full batch is the sink's", func() bool { return l.waiting.Load() == 1 })
+	r.commit(6, 1)
+	time.Sleep(interval / 5) // twice as long as the next one's time
+	close(l.block)
+	eventually(t, "the one that waited is written", func() bool { return len(l.commits()) == 6 })
+	waited := time.Now()
+	r.commit(7, 1)
+	eventually(t, "the next one is written", func() bool { return len(l.commits()) == 7 })
+	took := time.Since(waited)
+	stop()
+	l.check(t, r, 7)
+	if took < interval*2/3 {
+		t.Errorf("the next batch came %s after the one that waited", took)
+	}
+}
+
 // What comes while a batch is written is the next batch, and read by then.
 func TestSinkReaderCollectsWhileTheSinkWrites(t *testing.T) {
 	t.Parallel()
