@@ -30,7 +30,7 @@ type collected struct {
 	last    bus.Delivery // acknowledges the range
 	closed  time.Time    // when it was
 	full    bool         // by its size: more is waiting
-	late    bool         // by the end of the one before, which took longer to write than the interval
+	late    bool         // it waited for the one before, which took longer than the interval to be written
 	written func()       // to be called then
 }
 

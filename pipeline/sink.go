@@ -46,8 +46,8 @@ type SinkConfig struct {
 	Name      string // the durable consumer's
 	Sink      Sink
 	// Rows and Interval close a batch, whichever comes first: so many rows, or so long after the batch before it, once that
-	// is written; after a pause, or while more is waiting than one batch takes, a tenth of that after its first commit. One
-	// is collected while another is written, so there may be twice as many rows in memory. Defaults 100,000 and 1 s.
+	// is written; after a pause, a full batch, or one that waited for longer than that, a tenth of that after its first commit.
+	// One is collected while another is written, so there may be twice as many rows in memory. Defaults 100,000 and 1 s.
 	Rows     int
 	Interval time.Duration
 	// Owner says when this process is the one that reads, by the sink's name; nil: always.

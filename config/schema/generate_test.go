@@ -86,7 +86,7 @@ func further() map[string]string {
 		"Unless.Event":         "The name of the event that cancels the wait.",
 		"Send.Destination":     "The name of a destination in attune.yaml.",
 		"Send.Template":        "The name of a template: cart is templates/cart.html.",
-		"Config.BatchInterval": "How long after the batch before it a batch is full, once that is written; after a pause, or while more is waiting, a tenth of that after its first commit. 10ms to 1m, default 1s.",
+		"Config.BatchInterval": "How long after the batch before it a batch is full, once that is written; after a pause, a full batch, or one that waited for longer than that, a tenth of that after its first commit. 10ms to 1m, default 1s.",
 		"Delivery.User":        "The customer's user id.",
 		"Delivery.Campaign":    "The campaign's id.",
 		"Delivery.Destination": "The destination's name.",

@@ -30,8 +30,8 @@ type Config struct {
 	Database string `yaml:"database"`
 	// BatchRows and BatchInterval tell the reader of the commits when a batch is full: at so many rows (1 to
 	// 1,000,000, default 100,000), or so long after the batch before it (10ms to 1m, default 1s), once that is written;
-	// after a pause, or while more is waiting than one batch takes, a tenth of that after its first commit. Large
-	// batches cost ClickHouse less. One is read while another is written: both are in memory.
+	// after a pause, a full batch, or one that waited for longer than that, a tenth of that after its first commit.
+	// Large batches cost ClickHouse less. One is read while another is written: both are in memory.
 	BatchRows     int           `yaml:"batch_rows"`
 	BatchInterval time.Duration `yaml:"batch_interval"`
 	// Connections is the most connections at once, 1 to 100, default 4.
