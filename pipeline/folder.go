@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/profile"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
@@ -108,7 +109,7 @@ func (f *folder) ease(pause time.Duration) (urgent bool) {
 // write stores the profiles with compare-and-set. A conflict means that the bucket's revision was not known,
 // or that another owner folded: what is older there is overwritten, what is newer stays.
 func (f *folder) write(ctx context.Context, folds []fold) error {
-	for range foldAttempts {
+	for attempt := range foldAttempts {
 		writes := make([]state.Write, len(folds))
 		for i, x := range folds {
 			writes[i] = state.Write{Key: x.id, Value: x.state, Revision: x.revision}
@@ -116,7 +117,7 @@ func (f *folder) write(ctx context.Context, folds []fold) error {
 		if err := f.c.config.faults.at(foldBegun); err != nil {
 			return err
 		}
-		revisions, conflicts, err := f.bucket.Put(ctx, writes)
+		revisions, conflicts, err := f.put(ctx, writes, attempt)
 		if err != nil {
 			return err
 		}
@@ -136,6 +137,16 @@ func (f *folder) write(ctx context.Context, folds []fold) error {
 		}
 	}
 	return fmt.Errorf("%d profiles keep changing in the bucket under other hands", len(folds))
+}
+
+// put has the broker say which of the writes lost only where some did: mostly it is none.
+func (f *folder) put(ctx context.Context, writes []state.Write, attempt int) (revisions []uint64, conflicts []int, err error) {
+	if attempt == 0 {
+		if revisions, err = f.bucket.Store(ctx, writes); !bus.IsConflict(err) {
+			return revisions, nil, err
+		}
+	}
+	return f.bucket.Put(ctx, writes)
 }
 
 func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]fold, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -40,6 +41,7 @@ type Wave struct {
 	shared   string   // the reply subject of what was sent
 	refused  error    // the first refusal of any of that
 	newest   []stored // the latest of that, by stream
+	places   []uint64 // and where each was stored, as the answers came
 	wake     chan struct{}
 }
 
@@ -124,6 +126,24 @@ func (w *Wave) Wait(ctx context.Context) ([]Ack, error) {
 	return acks, refused
 }
 
+// WaitStored is Wait for a round of which everything was sent, to one stream: it returns the sequence of each message, in
+// the order in which they were sent. After an error it is unknown what was stored.
+func (w *Wave) WaitStored(ctx context.Context) ([]uint64, error) {
+	err := w.wait(ctx)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sent, streams, places := w.sent, len(w.newest), slices.Clone(w.places)
+	err = errors.Join(err, w.refused)
+	w.begin(w.round + 1)
+	if err == nil && (len(places) != sent || streams > 1) {
+		err = fmt.Errorf("%d messages to %d streams have %d places: want all sent to one, and no repeats", sent, streams, len(places))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return places, nil
+}
+
 // wait returns once all of the round is answered, or won't be.
 func (w *Wave) wait(ctx context.Context) error {
 	timer := time.NewTimer(w.timeout)
@@ -179,7 +199,7 @@ func (w *Wave) confirmed() int {
 // begin begins a round; the lock is held, or nobody else has the wave.
 func (w *Wave) begin(round uint64) {
 	w.round, w.sent, w.received, w.acks = round, 0, 0, nil
-	w.shared, w.refused, w.newest = w.replies(round, sharedPlace), nil, w.newest[:0]
+	w.shared, w.refused, w.newest, w.places = w.replies(round, sharedPlace), nil, w.newest[:0], w.places[:0]
 }
 
 // replies is where the answer to a message is expected: late ones of an abandoned round are told by its number.
@@ -217,8 +237,11 @@ func (w *Wave) answer(index int, ack Ack) {
 
 // count notes what became of one of the sent messages. The lock is held.
 func (w *Wave) count(ack Ack, stream []byte) {
-	if ack.Err == nil && !ack.Duplicate && !w.rises(stream, ack.Sequence) {
-		return // a second answer to the same message must not stand for one that has none
+	if ack.Err == nil && !ack.Duplicate {
+		if !w.rises(stream, ack.Sequence) {
+			return // a second answer to the same message must not stand for one that has none
+		}
+		w.places = append(w.places, ack.Sequence)
 	}
 	if w.refused == nil {
 		w.refused = ack.Err

@@ -281,6 +281,73 @@ func TestWaveCountsEachSentMessageOnce(t *testing.T) {
 	}
 }
 
+// Another connection's messages lie between those of the wave.
+func TestWaveSaysWhereSentMessagesAreStored(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	w, other := newWave(t, conn), newWave(t, conn)
+	for round := range 3 {
+		for i := range 200 {
+			if err := w.Send(&nats.Msg{Subject: "LOG.0", Data: fmt.Append(nil, round, i)}); err != nil {
+				t.Fatal(err)
+			}
+			publish(t, other, &nats.Msg{Subject: "LOG.0"})
+		}
+		places, err := w.WaitStored(t.Context())
+		if err != nil || len(places) != 200 {
+			t.Fatalf("%d places, %v; want 200", len(places), err)
+		}
+		for i, place := range places {
+			stream, err := js.Stream(t.Context(), "LOG")
+			if err != nil {
+				t.Fatal(err)
+			}
+			m, err := stream.GetMsg(t.Context(), place)
+			if want := fmt.Sprint(round, i); err != nil || string(m.Data) != want {
+				t.Fatalf("round %d, message %d: %v at its place, %v", round, i, m, err)
+			}
+		}
+	}
+	if places, err := w.WaitStored(t.Context()); err != nil || len(places) != 0 {
+		t.Errorf("an empty round: %v, %v", places, err)
+	}
+}
+
+func TestWaveSaysNoPlacesOfARefusedRound(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "SECOND", Subjects: []string{"second"}}); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		second *nats.Msg
+		is     func(error) bool
+	}{
+		"conflict":       {&nats.Msg{Subject: "LOG.0", Header: nats.Header{jetstream.ExpectedLastSubjSeqHeader: {"77"}}}, IsConflict},
+		"repeat":         {&nats.Msg{Subject: "LOG.1", Header: nats.Header{jetstream.MsgIDHeader: {"repeat"}}}, func(err error) bool { return err != nil }},
+		"another stream": {&nats.Msg{Subject: "second"}, func(err error) bool { return err != nil }},
+		"no stream":      {&nats.Msg{Subject: "nobody.listens"}, func(err error) bool { return errors.Is(err, jetstream.ErrNoStreamResponse) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWave(t, conn)
+			for _, m := range []*nats.Msg{{Subject: "LOG.1", Header: nats.Header{jetstream.MsgIDHeader: {name}}}, c.second, {Subject: "LOG.2"}} {
+				if err := w.Send(m); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if places, err := w.WaitStored(t.Context()); !c.is(err) || places != nil {
+				t.Errorf("%v, %v", places, err)
+			}
+			if err := w.Send(&nats.Msg{Subject: "LOG.0"}); err != nil {
+				t.Fatal(err)
+			}
+			if places, err := w.WaitStored(t.Context()); err != nil || len(places) != 1 {
+				t.Errorf("the next round: %v, %v", places, err)
+			}
+		})
+	}
+}
+
 // What could not even be sent is answered by its own error: nobody waits for the broker to confirm it.
 func TestWaveDoesNotWaitForWhatWasNotSent(t *testing.T) {
 	t.Parallel()

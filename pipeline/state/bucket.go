@@ -102,10 +102,7 @@ func (b *Bucket) Get(ctx context.Context, keys []string) (map[string]Entry, erro
 // after which it is unknown what was stored.
 func (b *Bucket) Put(ctx context.Context, writes []Write) (revisions []uint64, conflicts []int, err error) {
 	for i := range writes {
-		m := &nats.Msg{Subject: b.subject(writes[i].Key), Data: writes[i].Value, Header: nats.Header{
-			jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(writes[i].Revision, 10)},
-		}}
-		if _, err := b.wave.Publish(m); err != nil {
+		if _, err := b.wave.Publish(b.message(&writes[i])); err != nil {
 			_, _ = b.wave.Wait(ctx) // end the round; the first error says what matters
 			return nil, nil, fmt.Errorf("write bucket %s: %w", b.name, err)
 		}
@@ -124,6 +121,31 @@ func (b *Bucket) Put(ctx context.Context, writes []Write) (revisions []uint64, c
 		}
 	}
 	return revisions, conflicts, nil
+}
+
+// Store is Put for writes of which hardly any will lose: the broker's answers are not told apart, which saves it a search
+// for each. Where one lost, the error is a conflict (bus.IsConflict) and it is unknown what was stored, as after any other:
+// Put the same again to know, and what was stored conflicts.
+func (b *Bucket) Store(ctx context.Context, writes []Write) (revisions []uint64, err error) {
+	for i := range writes {
+		if err := b.wave.Send(b.message(&writes[i])); err != nil {
+			_, _ = b.wave.Wait(ctx) // end the round; the first error says what matters
+			return nil, fmt.Errorf("write bucket %s: %w", b.name, err)
+		}
+	}
+	if revisions, err = b.wave.WaitStored(ctx); err != nil {
+		return nil, fmt.Errorf("write %d keys of bucket %s: %w", len(writes), b.name, err)
+	}
+	if n := len(revisions); n > 0 {
+		b.newest = max(b.newest, revisions[n-1])
+	}
+	return revisions, nil
+}
+
+func (b *Bucket) message(w *Write) *nats.Msg {
+	return &nats.Msg{Subject: b.subject(w.Key), Data: w.Value, Header: nats.Header{
+		jetstream.ExpectedLastSubjSeqHeader: {strconv.FormatUint(w.Revision, 10)},
+	}}
 }
 
 // Newest is the revision of the latest write that was confirmed.

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/embedded/enginetest"
 )
 
@@ -159,6 +160,38 @@ func TestBucketTellsConflictsByIndex(t *testing.T) {
 	want := map[string]Entry{"a": {[]byte("2"), 3}, "b": {[]byte("1"), 2}, "c": {[]byte("1"), 4}, "d": {}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestBucketStoresAllOrSaysConflict(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	revisions, err := b.Store(t.Context(), []Write{{Key: "a", Value: []byte("1")}, {Key: "b", Value: []byte("1")}})
+	if diff := cmp.Diff([]uint64{1, 2}, revisions); diff != "" || err != nil || b.Newest() != 2 {
+		t.Fatalf("%v, newest %d: %s", err, b.Newest(), diff)
+	}
+	writes := []Write{
+		{Key: "a", Value: []byte("2"), Revision: 1},
+		{Key: "b", Value: []byte("2")}, // exists
+		{Key: "c", Value: []byte("1")},
+	}
+	if revisions, err := b.Store(t.Context(), writes); !bus.IsConflict(err) || revisions != nil {
+		t.Errorf("%v, %v; want a conflict", revisions, err)
+	}
+	_, conflicts, err := b.Put(t.Context(), writes) // to know: the same again
+	if diff := cmp.Diff([]int{0, 1, 2}, conflicts); diff != "" || err != nil {
+		t.Errorf("%v: %s", err, diff)
+	}
+	got, err := b.Get(t.Context(), []string{"a", "b", "c"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]Entry{"a": {[]byte("2"), 3}, "b": {[]byte("1"), 2}, "c": {[]byte("1"), 4}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if revisions, err := b.Store(t.Context(), nil); err != nil || len(revisions) != 0 {
+		t.Errorf("nothing: %v, %v", revisions, err)
 	}
 }
 
@@ -350,6 +383,9 @@ func TestBucketWithoutItsConnection(t *testing.T) {
 	began := time.Now()
 	if _, err := b.Get(t.Context(), []string{"k"}); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("get: %v", err)
+	}
+	if _, err := b.Store(t.Context(), []Write{{Key: "k"}}); !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("store: %v", err)
 	}
 	if _, _, err := b.Put(t.Context(), []Write{{Key: "k"}}); !errors.Is(err, nats.ErrConnectionClosed) {
 		t.Errorf("put: %v", err)
