@@ -63,14 +63,9 @@ func (c *collector) run(ctx context.Context, out chan<- *collected) error {
 func (c *collector) collect(ctx, busy context.Context, b, before *collected) error {
 	rows, size := 0, 0
 	var states [][]ProfileState
-	var deadline time.Time
+	var due time.Time // zero: not by time
 	for {
-		got, err := c.next(ctx, deadline)
-		waited := false
-		if err == nil && got == nil && busy.Err() == nil { // its time is up, but not its turn
-			waited = true
-			got, err = receive(ctx, busy, c.puller)
-		}
+		got, waited, err := c.next(ctx, busy, due)
 		if err != nil {
 			return err
 		}
@@ -84,24 +79,20 @@ func (c *collector) collect(ctx, busy context.Context, b, before *collected) err
 		if err != nil {
 			return err
 		}
-		if len(b.Parts) > 0 && b.From <= c.open.To && part.Sequence > c.open.To {
-			return fmt.Errorf("commits %d to %d were acknowledged while they were read again: another reader is at work", c.open.From, c.open.To)
-		}
-		if len(b.Parts) == 0 {
+		repeated := part.Sequence <= c.open.To
+		switch {
+		case len(b.Parts) == 0 && repeated: // it closes at its end, not by time
 			b.From = c.open.From
-			if part.Sequence > c.open.To { // a range that is repeated closes at its end, not by time
-				b.From, deadline = part.Sequence, time.Now().Add(c.config.Interval/10)
-				if earliest := before.closed.Add(c.config.Interval); deadline.Before(earliest) && !before.full && !before.late {
-					deadline = earliest // else there is much to do, and waiting spares the sink nothing
-				}
-			}
+		case len(b.Parts) == 0:
+			b.From, due = part.Sequence, c.due(before)
+		case b.From <= c.open.To && !repeated:
+			return fmt.Errorf("commits %d to %d were acknowledged while they were read again: another reader is at work", c.open.From, c.open.To)
 		}
 		b.Parts, b.To = append(b.Parts, part), part.Sequence
 		states = append(states, profiles)
 		rows += len(part.Facts.Events) + len(part.Facts.Changes) + len(part.Facts.Decisions) + len(profiles)
 		size += len(b.last.Data)
-		b.full = part.Sequence > c.open.To && (rows >= c.config.Rows || size >= maxSinkBytes)
-		if b.full {
+		if b.full = !repeated && (rows >= c.config.Rows || size >= maxSinkBytes); b.full {
 			b.Courtesy = nil
 		}
 		if b.full || part.Sequence == c.open.To {
@@ -110,14 +101,29 @@ func (c *collector) collect(ctx, busy context.Context, b, before *collected) err
 	}
 }
 
-// next reads one commit; nil when the deadline, if there is one, passes before it comes.
-func (c *collector) next(ctx context.Context, deadline time.Time) (*bus.Delivery, error) {
-	if deadline.IsZero() {
-		return receive(ctx, ctx, c.puller)
+// due is when a batch that begins now is closed, if it isn't full before.
+func (c *collector) due(before *collected) time.Time {
+	soon, rested := time.Now().Add(c.config.Interval/10), before.closed.Add(c.config.Interval)
+	if behind := before.full || before.late; behind || soon.After(rested) {
+		return soon // where there is much to do, resting spares the sink nothing
 	}
-	wait, cancel := context.WithDeadline(ctx, deadline)
+	return rested
+}
+
+// next reads one commit; nil when the batch is to be closed: it is due, and nothing else is being written, for which it may
+// have waited.
+func (c *collector) next(ctx, busy context.Context, due time.Time) (got *bus.Delivery, waited bool, err error) {
+	if due.IsZero() {
+		got, err = receive(ctx, ctx, c.puller)
+		return got, false, err
+	}
+	until, cancel := context.WithDeadline(ctx, due)
 	defer cancel()
-	return receive(ctx, wait, c.puller)
+	if got, err = receive(ctx, until, c.puller); got != nil || err != nil || busy.Err() != nil {
+		return got, false, err
+	}
+	got, err = receive(ctx, busy, c.puller)
+	return got, true, err
 }
 
 // receive reads one commit; nil when the wait ends before it comes.
