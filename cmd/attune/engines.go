@@ -59,7 +59,9 @@ func startEngines(ctx context.Context, c *config.Config, wantClickHouse bool, pr
 
 func (e *engines) startNATS(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
 	if c.NATS.URL != "" {
-		e.conn, e.js, err = connect(c.NATS)
+		if e.conn, e.js, err = connect(c.NATS); err == nil {
+			warnOfBroker(e.conn, log)
+		}
 		return err
 	}
 	e.nats, err = embedded.StartNATS(ctx, embedded.NATSConfig{
@@ -133,6 +135,10 @@ func connect(c config.NATS) (*nats.Conn, jetstream.JetStream, error) {
 	conn, err := nats.Connect(c.URL, options...)
 	if err != nil {
 		return nil, nil, fmt.Errorf("connect to NATS (nats.url in attune.yaml, or ATTUNE_NATS__URL): %w", err)
+	}
+	if err := checkBroker(conn.ConnectedServerVersion(), conn.MaxPayload()); err != nil {
+		defer conn.Close()
+		return nil, nil, fmt.Errorf("connect to NATS at %s: %w", conn.ConnectedUrlRedacted(), err)
 	}
 	js, err := newJetStream(conn)
 	if err != nil {
