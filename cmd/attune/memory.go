@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	// garbagePercent is how much garbage there may be to what is in use. A worker makes some 35 KB for each event, nearly
+	// garbagePercent is how much garbage there may be to what is in use. A worker makes some 27 KB for each event, nearly
 	// all of it short-lived, and each round of collecting it holds decisions up.
 	garbagePercent = 300
 	// memoryShare is how much of a container's memory may be used before garbage is collected more often.
