@@ -125,7 +125,7 @@ func (p *partition) readTail(ctx context.Context, subject string, mark, claim ui
 		return err
 	}
 	name := consumer.CachedInfo().Name
-	defer js.DeleteConsumer(ctx, topology.Commits, name) //nolint:errcheck // it goes by itself after a minute
+	defer bus.Discard(ctx, js, topology.Commits, name)
 	puller, err := bus.NewPuller(p.c.conn, topology.Commits, name, 64)
 	if err != nil {
 		return err

@@ -14,8 +14,14 @@ import (
 	"attune/pipeline/topology"
 )
 
-// throttleEvery is how often the broker is asked, at most, whatever the number of sessions.
-const throttleEvery = 500 * time.Millisecond
+const (
+	// throttleEvery is how often the broker is asked, at most, whatever the number of sessions.
+	throttleEvery = 500 * time.Millisecond
+	// throttlePatience is how long an answer is waited for, by all sessions; throttlePause, how long none is asked for after
+	// that. A reader without a leader, whose node died, would stop the chain otherwise.
+	throttlePatience = time.Second
+	throttlePause    = 10 * time.Second
+)
 
 // Throttle holds a chain back, between two batches, while too much of what it writes waits for its readers. It is
 // what keeps a stream that must not refuse within its bound. A nil one holds nobody back. It is safe for
@@ -28,9 +34,9 @@ type Throttle struct {
 	log     *slog.Logger
 	gauge   prometheus.Gauge
 
-	mu    sync.Mutex
-	asked time.Time
-	over  bool
+	mu   sync.Mutex
+	next time.Time // when it is asked again
+	over bool
 }
 
 // NewEventsThrottle holds normalizing back while more records than the limit wait, in any partition, for the customer
@@ -101,12 +107,15 @@ func (t *Throttle) Wait(ctx context.Context) error {
 func (t *Throttle) full(ctx context.Context) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if time.Since(t.asked) < throttleEvery {
+	if time.Now().Before(t.next) {
 		return t.over
 	}
-	t.asked = time.Now()
+	t.next = time.Now().Add(throttleEvery)
+	ctx, cancel := context.WithTimeout(ctx, throttlePatience)
+	defer cancel()
 	n, err := t.waiting(ctx)
 	if err != nil {
+		t.next = time.Now().Add(throttlePause)
 		t.log.Debug("ask what waits", "stream", t.stream, "error", err)
 		return t.over
 	}

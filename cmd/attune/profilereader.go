@@ -175,7 +175,7 @@ func (r *profileReader) readTail(ctx context.Context, f *found, id string) (enco
 		return nil, 0, err
 	}
 	name := consumer.CachedInfo().Name
-	defer r.js.DeleteConsumer(context.WithoutCancel(ctx), topology.Commits, name) //nolint:errcheck // it goes by itself after a minute
+	defer bus.Discard(ctx, r.js, topology.Commits, name)
 	puller, err := bus.NewPuller(r.js.Conn(), topology.Commits, name, tailBatch)
 	if err != nil {
 		return nil, 0, err

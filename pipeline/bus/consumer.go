@@ -78,5 +78,16 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 	return p, nil
 }
 
+// discardPatience is how long Discard waits.
+const discardPatience = time.Second
+
+// Discard deletes a consumer that is not read any more and would go by itself after a while. It doesn't wait for long: where
+// the node died that served it, nobody may answer.
+func Discard(ctx context.Context, js jetstream.JetStream, stream, name string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardPatience)
+	defer cancel()
+	_ = js.DeleteConsumer(ctx, stream, name) // else it goes by itself
+}
+
 // codeCreateFailed is the broker's code for a consumer that it could not make.
 const codeCreateFailed jetstream.ErrorCode = 10012

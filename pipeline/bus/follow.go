@@ -43,7 +43,7 @@ func follow(ctx context.Context, js jetstream.JetStream, stream string, position
 		return err
 	}
 	name := consumer.CachedInfo().Name
-	defer js.DeleteConsumer(context.WithoutCancel(ctx), stream, name) //nolint:errcheck // it goes by itself after a minute
+	defer Discard(ctx, js, stream, name)
 	puller, err := NewPuller(js.Conn(), stream, name, followBatch)
 	if err != nil {
 		return err

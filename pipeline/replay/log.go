@@ -111,7 +111,5 @@ func (l *logReader) close() {
 	}
 	l.puller.Close()
 	l.puller = nil
-	ctx, cancel := context.WithTimeout(context.Background(), logPatience)
-	defer cancel()
-	_ = l.js.DeleteConsumer(ctx, topology.Events, l.consumer) // it goes by itself after a minute
+	bus.Discard(context.Background(), l.js, topology.Events, l.consumer)
 }

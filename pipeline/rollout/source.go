@@ -33,7 +33,7 @@ func (d *drive) read(ctx context.Context, stream string, config jetstream.Consum
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
 	name := consumer.CachedInfo().Name
-	defer js.DeleteConsumer(context.WithoutCancel(ctx), stream, name) //nolint:errcheck // it goes by itself after a minute
+	defer bus.Discard(ctx, js, stream, name)
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
