@@ -109,7 +109,8 @@ func (f *folder) ease(pause time.Duration) (urgent bool) {
 // write stores the profiles with compare-and-set. A conflict means that the bucket's revision was not known,
 // or that another owner folded: what is older there is overwritten, what is newer stays.
 func (f *folder) write(ctx context.Context, folds []fold) error {
-	for attempt := range foldAttempts {
+	put := f.store
+	for range foldAttempts {
 		writes := make([]state.Write, len(folds))
 		for i, x := range folds {
 			writes[i] = state.Write{Key: x.id, Value: x.state, Revision: x.revision}
@@ -117,7 +118,7 @@ func (f *folder) write(ctx context.Context, folds []fold) error {
 		if err := f.c.config.faults.at(foldBegun); err != nil {
 			return err
 		}
-		revisions, conflicts, err := f.put(ctx, writes, attempt)
+		revisions, conflicts, err := put(ctx, writes)
 		if err != nil {
 			return err
 		}
@@ -135,18 +136,17 @@ func (f *folder) write(ctx context.Context, folds []fold) error {
 		if folds, err = f.resolve(ctx, folds, conflicts); err != nil || len(folds) == 0 {
 			return err
 		}
+		put = f.bucket.Put
 	}
 	return fmt.Errorf("%d profiles keep changing in the bucket under other hands", len(folds))
 }
 
-// put has the broker say which of the writes lost only where some did: mostly it is none.
-func (f *folder) put(ctx context.Context, writes []state.Write, attempt int) (revisions []uint64, conflicts []int, err error) {
-	if attempt == 0 {
-		if revisions, err = f.bucket.Store(ctx, writes); !bus.IsConflict(err) {
-			return revisions, nil, err
-		}
+// store has the broker say which of the writes lost only where some did: mostly it is none.
+func (f *folder) store(ctx context.Context, writes []state.Write) (revisions []uint64, conflicts []int, err error) {
+	if revisions, err = f.bucket.Store(ctx, writes); bus.IsConflict(err) {
+		return f.bucket.Put(ctx, writes)
 	}
-	return f.bucket.Put(ctx, writes)
+	return revisions, nil, err
 }
 
 func (f *folder) resolve(ctx context.Context, folds []fold, conflicts []int) ([]fold, error) {
