@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -98,6 +99,18 @@ func (r *SinkReader) failed(err error) {
 	r.err = err
 }
 
+// reads notes that commits are read again. What was not written may still not be.
+func (r *SinkReader) reads() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !errors.Is(r.err, errNotWritten) {
+		r.err = nil
+	}
+}
+
+// errNotWritten begins the error of a batch that the sink did not take.
+var errNotWritten = errors.New("write commits")
+
 // Run reads while it is this process's part, until ctx ends, beginning again after a pause when something fails.
 func (r *SinkReader) Run(ctx context.Context) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(10*time.Second), backoff.WithMaxElapsedTime(0))
@@ -106,9 +119,10 @@ func (r *SinkReader) Run(ctx context.Context) {
 		began := time.Now()
 		if err == nil {
 			err = r.read(held)
+			lost := context.Cause(held) // before release, which ends it too
 			release()
-			if ctx.Err() == nil && held.Err() != nil {
-				r.config.Log.Debug("sink let go", "sink", r.config.Name, "cause", context.Cause(held))
+			if ctx.Err() == nil && lost != nil {
+				r.config.Log.Debug("sink let go", "sink", r.config.Name, "cause", lost)
 				r.failed(nil)
 				pause.Reset()
 				continue
@@ -151,6 +165,7 @@ func (r *SinkReader) read(ctx context.Context) error {
 		return err
 	}
 	defer puller.Close()
+	r.reads()
 	work, ctx := errgroup.WithContext(ctx)
 	closed := make(chan *collected)
 	c := collector{config: &r.config, commits: r.commits, puller: puller, stream: journal.stream, open: journal.open}
@@ -189,7 +204,7 @@ func (r *SinkReader) writeOne(ctx context.Context, journal *journal, b SinkBatch
 		return err
 	}
 	if err := r.config.Sink.Write(ctx, b); err != nil {
-		return fmt.Errorf("write commits %d to %d: %w", b.From, b.To, err)
+		return fmt.Errorf("%w %d to %d: %w", errNotWritten, b.From, b.To, err)
 	}
 	r.failed(nil)
 	return r.config.faults.at(rangeWritten)

@@ -125,9 +125,10 @@ func (s *Subscriber) hold(ctx context.Context, topic string, out chan<- *message
 		if err == nil {
 			began := time.Now()
 			err = s.serve(held, topic, out)
+			lost := context.Cause(held) // before release, which ends it too
 			release()
-			if ctx.Err() == nil && held.Err() != nil {
-				s.config.Log.Debug("topic let go", "topic", topic, "reader", s.config.Reader, "cause", context.Cause(held))
+			if ctx.Err() == nil && lost != nil {
+				s.config.Log.Debug("topic let go", "topic", topic, "reader", s.config.Reader, "cause", lost)
 				pause.Reset()
 				continue
 			}

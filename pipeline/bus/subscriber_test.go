@@ -1,13 +1,17 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
@@ -330,4 +334,44 @@ func TestSubscriberTakesATopicOver(t *testing.T) {
 		eventually(t, fmt.Sprintf("message %d is read", number), func() bool { return has(number) })
 	}
 	stopSecond()
+}
+
+// granter grants every topic at once.
+type granter struct{}
+
+func (granter) Own(ctx context.Context, _ string) (context.Context, func(), error) {
+	held, end := context.WithCancel(ctx)
+	return held, end, nil
+}
+
+// What fails under an owner is a failure as without one, not a topic that was let go: it is told, and tried again after
+// pauses that grow.
+func TestSubscriberTellsWhyAnOwnedTopicIsLost(t *testing.T) {
+	_, js := logStream(t)
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		var sub *Subscriber
+		book := &ledger{fail: func(sessions int) error {
+			if sessions == 1000 {
+				sub.stop() // it does not pause
+			}
+			return errors.New("nothing works")
+		}}
+		sub = NewSubscriber(js, SubscriberConfig{
+			Stream: "LOG", Reader: "reader", Open: book.opener, Log: slog.New(slog.NewTextHandler(&log, nil)),
+		}).OwnedBy(granter{})
+		if _, err := sub.Subscribe(t.Context(), "LOG.0"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := sub.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if book.sessions < 10 || book.sessions > 50 {
+			t.Errorf("%d attempts in a minute", book.sessions)
+		}
+		if said := strings.Count(log.String(), "nothing works"); said != book.sessions {
+			t.Errorf("%d of %d failures are told:\n%s", said, book.sessions, &log)
+		}
+	})
 }
