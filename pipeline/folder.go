@@ -59,7 +59,7 @@ func (f *folder) run(ctx context.Context) {
 		if f.committer.failed() != nil {
 			return // the partition is lost: its new owner folds
 		}
-		if err := f.round(ctx, ending, urgent || ending); err != nil {
+		if err := f.round(ctx, ending, urgent || ending); err != nil && ctx.Err() == nil {
 			f.c.config.Log.Warn("fold profiles", "partition", f.number, "error", err)
 		}
 		urgent = false
@@ -204,7 +204,7 @@ func (f *folder) purge(ctx context.Context, ending bool) error {
 		return nil
 	}
 	for _, reader := range f.c.config.Readers(f.number) {
-		consumer, err := f.c.config.JetStream.Consumer(ctx, topology.Commits, reader)
+		consumer, err := bus.LookUp(ctx, f.c.config.JetStream, topology.Commits, reader)
 		if errors.Is(err, jetstream.ErrConsumerNotFound) {
 			return nil // it has not read anything yet
 		}

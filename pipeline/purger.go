@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/topology"
 )
 
@@ -57,7 +58,7 @@ func (p *purger) purged(below uint64) {
 // purge drops the partition's commits below the sequence with those of all others, or alone if it must not wait. It
 // returns below which sequence none of the partition's is left.
 func (p *purger) purge(ctx context.Context, partition int, below uint64, alone bool, faults faults) (uint64, error) {
-	stream, err := p.js.Stream(ctx, topology.Commits)
+	stream, err := bus.LookUpStream(ctx, p.js, topology.Commits)
 	if err != nil {
 		return 0, fmt.Errorf("purge commits: %w", err)
 	}

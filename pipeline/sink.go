@@ -146,7 +146,7 @@ func (r *SinkReader) Run(ctx context.Context) {
 
 func (r *SinkReader) read(ctx context.Context) error {
 	js := r.config.JetStream
-	stream, err := js.Stream(ctx, topology.Commits)
+	stream, err := bus.LookUpStream(ctx, js, topology.Commits)
 	if err != nil {
 		return fmt.Errorf("look up stream %s: %w", topology.Commits, err)
 	}

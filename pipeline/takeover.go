@@ -71,7 +71,7 @@ func (p *partition) tryClaim(ctx context.Context, subject string) (claim Commit,
 	if err := p.c.config.faults.at(claimBegun); err != nil {
 		return claim, 0, err
 	}
-	stream, err := p.c.config.JetStream.Stream(ctx, topology.Commits)
+	stream, err := bus.LookUpStream(ctx, p.c.config.JetStream, topology.Commits)
 	if err != nil {
 		return claim, 0, err
 	}
@@ -117,7 +117,7 @@ func (p *partition) tryClaim(ctx context.Context, subject string) (claim Commit,
 // readTail takes over the profiles of the commits after mark, up to the claim.
 func (p *partition) readTail(ctx context.Context, subject string, mark, claim uint64) error {
 	js := p.c.config.JetStream
-	consumer, err := js.CreateConsumer(ctx, topology.Commits, jetstream.ConsumerConfig{
+	consumer, err := bus.CreateConsumer(ctx, js, topology.Commits, jetstream.ConsumerConfig{
 		FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: mark + 1,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
 	})
@@ -179,12 +179,16 @@ func (p *partition) start(ctx context.Context) error {
 	p.ended = cancel
 	p.committer.start(wave)
 	p.folder = &folder{c: p.c, number: p.number, cache: p.cache, bucket: writes, committer: p.committer, tracer: p.committer.tracer, stop: make(chan struct{})}
+	folding, giveUp := context.WithCancel(background)
 	p.work.Add(2)
 	go func() {
 		defer p.work.Done()
 		defer p.folder.finish() // after the last commit, which it folds too
 		p.committer.run(background)
+		if p.committer.failed() != nil {
+			giveUp() // the partition is lost: its new owner folds
+		}
 	}()
-	go func() { defer p.work.Done(); p.folder.run(background) }()
+	go func() { defer p.work.Done(); defer giveUp(); p.folder.run(folding) }()
 	return nil
 }

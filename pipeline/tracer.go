@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/topology"
 )
 
@@ -193,7 +194,7 @@ func (t *tracer) catchUp(ctx context.Context) error {
 
 // look reads the last trail; what it tells of is not pending any more.
 func (t *tracer) look(ctx context.Context) error {
-	stream, err := t.c.config.JetStream.Stream(ctx, topology.Trails)
+	stream, err := bus.LookUpStream(ctx, t.c.config.JetStream, topology.Trails)
 	if err != nil {
 		return err
 	}
@@ -221,7 +222,7 @@ func (t *tracer) look(ctx context.Context) error {
 
 // read traces the commits of the given range that are still stored.
 func (t *tracer) read(ctx context.Context, from, to uint64) ([]traced, error) {
-	stream, err := t.c.config.JetStream.Stream(ctx, topology.Commits)
+	stream, err := bus.LookUpStream(ctx, t.c.config.JetStream, topology.Commits)
 	if err != nil {
 		return nil, err
 	}

@@ -167,7 +167,7 @@ func (r *profileReader) readTail(ctx context.Context, f *found, id string) (enco
 	if newest := stateOf(last, id); newest != nil || last.Mark+1 >= m.Sequence {
 		return newest, last.Folded, nil
 	}
-	consumer, err := r.js.CreateConsumer(ctx, topology.Commits, jetstream.ConsumerConfig{
+	consumer, err := bus.CreateConsumer(ctx, r.js, topology.Commits, jetstream.ConsumerConfig{
 		FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: last.Mark + 1,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
 	})

@@ -13,7 +13,10 @@ import (
 	"attune/pipeline/embedded/enginetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	enginetest.MaybeNATSNode()
+	goleak.VerifyTestMain(m)
+}
 
 // patience bounds every wait for something that is expected to happen.
 const patience = 20 * time.Second

@@ -21,9 +21,9 @@ type Consumer struct {
 	Batch int
 	// BatchBytes is about how much is asked for at a time, by the size of the latest messages. 0: however much.
 	BatchBytes int
-	// Volatile keeps what is acknowledged in the broker's memory: it is forgotten, and the consumer gone, when the broker
-	// restarts, and what is still in the stream comes again. It spares the broker a file that is written several times a
-	// second.
+	// Volatile keeps what is acknowledged in one broker's memory: it is forgotten, and the consumer gone, when that broker
+	// restarts, and what is still in the stream comes again. It spares a broker a file that is written several times a
+	// second, and a cluster the agreement of its nodes on each delivery and acknowledgement.
 	Volatile bool
 }
 
@@ -35,20 +35,20 @@ type Consumer struct {
 func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Puller, error) {
 	from := c.From
 	if from == 0 {
-		old, err := js.Consumer(ctx, c.Stream, c.Durable)
+		old, err := LookUp(ctx, js, c.Stream, c.Durable)
 		switch {
 		case err == nil:
 			from = old.CachedInfo().AckFloor.Stream + 1
 		case errors.Is(err, jetstream.ErrConsumerNotFound):
 			from = 1
+		case c.Volatile && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			from = 1 // the broker that had it is down, and nobody answers for it until it is back
 		default:
 			return nil, fmt.Errorf("look up consumer %s of %s: %w", c.Durable, c.Stream, err)
 		}
 	}
-	if err := js.DeleteConsumer(ctx, c.Stream, c.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return nil, fmt.Errorf("delete consumer %s of %s: %w", c.Durable, c.Stream, err)
-	}
-	word := rand.Text()[:16] // a priority group's name can't be longer
+	Discard(ctx, js, c.Stream, c.Durable) // if it is still there, the new one is refused
+	word := rand.Text()[:16]              // a priority group's name can't be longer
 	config := jetstream.ConsumerConfig{
 		Durable: c.Durable, FilterSubject: c.Subject, AckPolicy: jetstream.AckAllPolicy, MemoryStorage: c.Volatile,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
@@ -57,9 +57,16 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 		// readers that make the consumer at once, the second one is refused.
 		PriorityPolicy: jetstream.PriorityPolicyOverflow, PriorityGroups: []string{word},
 	}
-	_, err := js.CreateConsumer(ctx, c.Stream, config)
+	create := js.CreateConsumer
+	if c.Volatile {
+		config.Replicas = 1
+		create = func(ctx context.Context, stream string, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+			return CreateConsumer(ctx, js, stream, config)
+		}
+	}
+	_, err := create(ctx, c.Stream, config)
 	if api := (*jetstream.APIError)(nil); errors.As(err, &api) && api.ErrorCode == codeCreateFailed {
-		_, err = js.CreateConsumer(ctx, c.Stream, config) // the broker was still removing the files of the deleted one
+		_, err = create(ctx, c.Stream, config) // the broker was still removing the files of the deleted one
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s of %s: %w", c.Durable, c.Stream, err)
@@ -78,15 +85,41 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 	return p, nil
 }
 
+// Patience is how long to wait for the broker's answer to what can be asked again. A request that comes while a cluster
+// elects its leaders is not answered late, but never.
+const Patience = 3 * time.Second
+
+// CreateConsumer makes a consumer that one broker keeps, with Patience. After an error there may be one all the same. One
+// that several brokers keep has leaders to elect first, and each attempt would begin that anew.
+func CreateConsumer(ctx context.Context, js jetstream.JetStream, stream string, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return js.CreateConsumer(ctx, stream, config)
+}
+
+// LookUp finds a consumer with Patience.
+func LookUp(ctx context.Context, js jetstream.JetStream, stream, name string) (jetstream.Consumer, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return js.Consumer(ctx, stream, name)
+}
+
+// LookUpStream finds a stream with Patience.
+func LookUpStream(ctx context.Context, js jetstream.JetStream, name string) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	return js.Stream(ctx, name)
+}
+
 // discardPatience is how long Discard waits.
 const discardPatience = time.Second
 
-// Discard deletes a consumer that is not read any more and would go by itself after a while. It doesn't wait for long: where
-// the node died that served it, nobody may answer.
+// Discard deletes a consumer that is not to be read any more. It doesn't wait for long: where the node died that served it,
+// the cluster forgets it, but nobody answers.
 func Discard(ctx context.Context, js jetstream.JetStream, stream, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardPatience)
 	defer cancel()
-	_ = js.DeleteConsumer(ctx, stream, name) // else it goes by itself
+	_ = js.DeleteConsumer(ctx, stream, name) // one that is not durable goes by itself after a while
 }
 
 // codeCreateFailed is the broker's code for a consumer that it could not make.

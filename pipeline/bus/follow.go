@@ -35,7 +35,7 @@ func Follow(ctx context.Context, js jetstream.JetStream, stream string, after ui
 
 // follow reads on from the position, and moves it, until something goes wrong.
 func follow(ctx context.Context, js jetstream.JetStream, stream string, position *uint64, take func(Delivery) error) error {
-	consumer, err := js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+	consumer, err := CreateConsumer(ctx, js, stream, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: *position + 1,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,
 	})

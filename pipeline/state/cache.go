@@ -68,7 +68,7 @@ func (c *Cache) Close() {
 
 // CatchUp waits until the cache knows what was stored before the call.
 func (c *Cache) CatchUp(ctx context.Context) error {
-	stream, err := c.js.Stream(ctx, "KV_"+c.name)
+	stream, err := bus.LookUpStream(ctx, c.js, "KV_"+c.name)
 	if err != nil {
 		return fmt.Errorf("catch up with bucket %s: %w", c.name, err)
 	}

@@ -62,14 +62,15 @@ func (l *Log) Len() int {
 
 // CatchUp waits until everything is known that was claimed before the call.
 func (l *Log) CatchUp(ctx context.Context) error {
-	info, err := l.stream.Info(ctx)
+	stream, err := bus.LookUpStream(ctx, l.js, topology.Duplicates)
 	if err != nil {
 		return fmt.Errorf("catch up with the claims of event ids: %w", err)
 	}
-	if info.State.Msgs == 0 {
+	now := stream.CachedInfo().State
+	if now.Msgs == 0 {
 		return nil
 	}
-	return l.reach(ctx, info.State.LastSeq)
+	return l.reach(ctx, now.LastSeq)
 }
 
 // Find returns the claims that own the ids, of those that have one.
