@@ -93,13 +93,8 @@ func (d *devCommand) Run(ctx context.Context, s streams) error {
 	node.mux.Handle("/mails/", mails.Handler())
 	node.mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/mails/", http.StatusFound) })
 
-	endpoints := embedded.Endpoints{
-		NATSURL: natsURL(engines, c), ClickHouseDSN: c.ClickHouse.DSN, ClickHouseHTTPURL: c.ClickHouse.HTTP,
-		IngestURL: node.server.url(), MailURL: node.server.url() + "/mails/", SMTPAddr: mails.SMTPAddr(), Started: time.Now(),
-	}
-	if engines.clickhouse != nil {
-		endpoints.ClickHouseAnalystDSN = engines.clickhouse.AnalystDSN()
-	}
+	endpoints := engines.endpoints(&c, node.server.url())
+	endpoints.MailURL, endpoints.SMTPAddr = node.server.url()+"/mails/", mails.SMTPAddr()
 	if err := embedded.WriteEndpoints(c.DataDir, endpoints); err != nil {
 		return err
 	}
@@ -256,11 +251,4 @@ func program() string {
 		return "go run ./cmd/attune"
 	}
 	return "attune"
-}
-
-func natsURL(e *engines, c config.Config) string {
-	if e.nats != nil {
-		return e.nats.URL()
-	}
-	return c.NATS.URL
 }

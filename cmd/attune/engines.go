@@ -95,6 +95,21 @@ func (e *engines) startClickHouse(ctx context.Context, c *config.Config, progres
 	return nil
 }
 
+// endpoints are where what runs here is reached: for the commands that find it by its data folder.
+func (e *engines) endpoints(c *config.Config, ingest string) embedded.Endpoints {
+	all := embedded.Endpoints{
+		NATSURL: c.NATS.URL, ClickHouseDSN: c.ClickHouse.DSN, ClickHouseHTTPURL: c.ClickHouse.HTTP,
+		IngestURL: ingest, Started: time.Now(),
+	}
+	if e.nats != nil {
+		all.NATSURL = e.nats.URL()
+	}
+	if e.clickhouse != nil {
+		all.ClickHouseAnalystDSN = e.clickhouse.AnalystDSN()
+	}
+	return all
+}
+
 // close stops what this process started. Closing twice is fine.
 func (e *engines) close() {
 	if e.conn != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"attune/config"
+	"attune/pipeline/embedded"
 )
 
 // runCommand runs the pipeline as configured: the production command.
@@ -40,6 +41,12 @@ func (r *runCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer node.close()
+	if engines.folder != nil {
+		if err := embedded.WriteEndpoints(c.DataDir, engines.endpoints(&c, node.server.url())); err != nil {
+			return err
+		}
+		defer func() { _ = embedded.RemoveEndpoints(c.DataDir) }()
+	}
 	return node.run(ctx, func() { log.Info("running", "listen", node.server.url(), "partitions", c.Topology.Partitions) }, nil)
 }
 

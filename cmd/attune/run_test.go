@@ -91,6 +91,48 @@ log: {format: json}
 	d.interrupt()
 }
 
+// What `attune run` embeds is found by its configuration, as long as it runs.
+func TestRunWithEmbeddedEngines(t *testing.T) {
+	t.Parallel()
+	enginetest.Library(t) // skips where ClickHouse can't be had
+	listen, folder := freeAddress(t), t.TempDir()
+	file := filepath.Join(folder, "attune.yaml")
+	settings := fmt.Sprintf("listen: %s\ndata_dir: %s\ningest: {write_keys: [{name: web, key: secret}]}\n", listen, filepath.Join(folder, "data"))
+	if err := os.WriteFile(file, []byte(settings), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if said := failure(t, "sql", "--config", file, "SELECT 1"); !strings.Contains(said, "is not running") {
+		t.Errorf("before it runs, sql says %s", said)
+	}
+	d := &dev{t: t, cmd: attune(context.WithoutCancel(t.Context()), "run", "--config", file), logs: new(lockedBuffer), IngestURL: "http://" + listen, WriteKey: "secret"}
+	d.cmd.Stderr = d.logs
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.kill)
+	d.eventually(30*time.Second, "readiness", func() bool {
+		answer, err := http.Get(d.IngestURL + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
+	if status := d.post("/v1/track", `{"userId":"ada","event":"Product Viewed"}`); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	d.eventually(20*time.Second, "the event in ClickHouse", func() bool {
+		return strings.TrimSpace(output(t, "sql", "--config", file, "--format", "TSV", "SELECT count() FROM events")) == "1"
+	})
+	if said := output(t, "status", "--config", file); !strings.Contains(said, "customer") {
+		t.Errorf("status says %s", said)
+	}
+	d.interrupt()
+	if said := failure(t, "sql", "--config", file, "SELECT 1"); !strings.Contains(said, "is not running") {
+		t.Errorf("after it has ended, sql says %s", said)
+	}
+}
+
 func freeAddress(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

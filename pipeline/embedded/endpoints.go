@@ -11,11 +11,12 @@ import (
 )
 
 // ErrNotRunning is returned (wrapped) when no running process has written its addresses into a data folder.
-var ErrNotRunning = errors.New("attune dev is not running")
+var ErrNotRunning = errors.New("attune is not running")
 
 const endpointsFile = "endpoints.json"
 
-// Endpoints are the addresses of a running `attune dev`, for the commands that reach it by its data folder.
+// Endpoints are the addresses of a running `attune dev`, or of an `attune run` with an embedded engine, for the commands
+// that reach it by its data folder.
 type Endpoints struct {
 	PID                  int       `json:"pid"`
 	NATSURL              string    `json:"nats_url,omitempty"`
@@ -57,7 +58,7 @@ func ReadEndpoints(dir string) (Endpoints, error) {
 	}
 	var e Endpoints
 	if err := json.Unmarshal(b, &e); err != nil || e.PID <= 0 {
-		return Endpoints{}, fmt.Errorf("%s is damaged: stop attune dev and start it with: attune dev --data %s", path, dir)
+		return Endpoints{}, fmt.Errorf("%s is damaged: stop attune and start it with: attune dev --data %s", path, dir)
 	}
 	if !processAlive(e.PID) {
 		return Endpoints{}, fmt.Errorf("%w on %s: process %d, started %s, is gone; start it with: attune dev --data %s",
