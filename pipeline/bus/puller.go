@@ -13,7 +13,7 @@ import (
 
 // Errors of a pull. After any of them the consumer must be made anew before it is read on.
 var (
-	// ErrGap is returned when a delivery is missing: another reader's open request took it.
+	// ErrGap is returned when a delivery is missing: another reader's open request took it, or it was lost on its way.
 	ErrGap = errors.New("a delivery is missing")
 	// ErrPullLost is returned when the broker sends neither messages nor heartbeats.
 	ErrPullLost = errors.New("no heartbeat from the broker")
@@ -217,8 +217,8 @@ func (p *Puller) status(m *nats.Msg) (*nats.Msg, error) {
 	}
 	description := m.Header.Get("Description")
 	switch {
-	case status == "100": // a heartbeat
-		return nil, nil
+	case status == "100":
+		return nil, p.heartbeat(m)
 	case status == "400": // another reader has made the consumer anew, for its own requests
 		return nil, fmt.Errorf("%w: %s", ErrConsumerGone, description)
 	case strings.EqualFold(description, "Consumer Deleted"), strings.EqualFold(description, "Leadership Change"),
@@ -229,6 +229,16 @@ func (p *Puller) status(m *nats.Msg) (*nats.Msg, error) {
 		p.open -= left
 		return nil, nil
 	}
+}
+
+// heartbeat tells which delivery was the last. It comes after that one, so what is missing by then was lost on its way,
+// such as while the client was connecting to another node: without a message after it nobody would notice.
+func (p *Puller) heartbeat(m *nats.Msg) error {
+	last, err := strconv.ParseUint(m.Header.Get("Nats-Last-Consumer"), 10, 64)
+	if err == nil && last > p.last {
+		return fmt.Errorf("%w: %d have come of %d", ErrGap, p.last, last)
+	}
+	return nil
 }
 
 func (p *Puller) accept(m *nats.Msg) (Delivery, error) {

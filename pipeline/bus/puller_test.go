@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -317,6 +318,28 @@ func TestPullerNoticesThatAForeignRequestTookADelivery(t *testing.T) {
 				t.Errorf("error %v, want %v", err, ErrGap)
 			}
 		})
+	}
+}
+
+// A delivery that is lost on its way is missed although none comes after it.
+func TestPullerNoticesThatTheLastDeliveryWasLost(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	p := openPuller(t, js, 1, 10)
+	fill(t, conn, "LOG.0", 1, 5)
+	pull(t, p, 1, 5, 10)
+	fill(t, conn, "LOG.0", 6, 1)
+	for lost := false; !lost; {
+		m, err := p.sub.NextMsg(patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost = len(m.Data) > 0
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if got, err := p.Next(ctx, 10); !errors.Is(err, ErrGap) || !strings.Contains(err.Error(), "5 have come of 6") {
+		t.Errorf("%d messages, error %v", len(got), err)
 	}
 }
 

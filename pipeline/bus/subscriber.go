@@ -119,7 +119,7 @@ func (s *Subscriber) Close() error {
 
 // hold claims the topic again and again while it is this process's, until ctx ends.
 func (s *Subscriber) hold(ctx context.Context, topic string, out chan<- *message.Message) {
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	for ctx.Err() == nil {
 		held, release, err := Own(ctx, s.owner, topic)
 		if err == nil {
