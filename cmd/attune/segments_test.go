@@ -79,9 +79,19 @@ func TestAChangedWorkspaceAndItsSegments(t *testing.T) {
 	}
 
 	var report segmentReport
-	if err := json.Unmarshal([]byte(output(t, "segments", "--data", d.data, "--json")), &report); err != nil {
-		t.Fatal(err)
-	}
+	d.eventually(20*time.Second, "the new segments are counted", func() bool {
+		report = segmentReport{}
+		if err := json.Unmarshal([]byte(output(t, "segments", "--data", d.data, "--json")), &report); err != nil {
+			t.Fatal(err)
+		}
+		small := 0
+		for _, s := range report.Segments {
+			if s.Small {
+				small++
+			}
+		}
+		return small == 3
+	})
 	got := map[string][]any{}
 	for _, s := range report.Segments {
 		got[s.ID] = []any{s.Members, s.MinSize, s.Small, s.Entered24h, s.Campaigns, s.SegmentsThat}
