@@ -60,14 +60,7 @@ log: {format: json}
 		t.Fatal(err)
 	}
 	t.Cleanup(d.kill)
-	d.eventually(30*time.Second, "readiness", func() bool {
-		answer, err := http.Get(d.IngestURL + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer answer.Body.Close()
-		return answer.StatusCode == http.StatusOK
-	})
+	d.ready()
 	output(t, "apply", workspace, "--config", file)
 	d.post("/v1/identify", `{"userId":"ada","traits":{"email":"ada@mail.example","firstName":"Ada"},"context":{"consent":{"categoryPreferences":{"email":true}}}}`)
 	if status := d.post("/v1/track", `{"userId":"ada","event":"Product Added","properties":{"cart_id":"c1","name":"Red Runner","price":89.9}}`); status != http.StatusOK {
@@ -110,14 +103,7 @@ func TestRunWithEmbeddedEngines(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.kill)
-	d.eventually(30*time.Second, "readiness", func() bool {
-		answer, err := http.Get(d.IngestURL + "/readyz")
-		if err != nil {
-			return false
-		}
-		defer answer.Body.Close()
-		return answer.StatusCode == http.StatusOK
-	})
+	d.ready()
 	if status := d.post("/v1/track", `{"userId":"ada","event":"Product Viewed"}`); status != http.StatusOK {
 		t.Fatalf("status %d", status)
 	}
@@ -131,6 +117,19 @@ func TestRunWithEmbeddedEngines(t *testing.T) {
 	if said := failure(t, "sql", "--config", file, "SELECT 1"); !strings.Contains(said, "is not running") {
 		t.Errorf("after it has ended, sql says %s", said)
 	}
+}
+
+// ready waits until it says that it is.
+func (d *dev) ready() {
+	d.t.Helper()
+	d.eventually(30*time.Second, "readiness", func() bool {
+		answer, err := http.Get(d.IngestURL + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode == http.StatusOK
+	})
 }
 
 func freeAddress(t *testing.T) string {

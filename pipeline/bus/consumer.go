@@ -57,16 +57,12 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 		// readers that make the consumer at once, the second one is refused.
 		PriorityPolicy: jetstream.PriorityPolicyOverflow, PriorityGroups: []string{word},
 	}
-	create := js.CreateConsumer
 	if c.Volatile {
 		config.Replicas = 1
-		create = func(ctx context.Context, stream string, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-			return CreateConsumer(ctx, js, stream, config)
-		}
 	}
-	_, err := create(ctx, c.Stream, config)
+	_, err := CreateConsumer(ctx, js, c.Stream, config)
 	if api := (*jetstream.APIError)(nil); errors.As(err, &api) && api.ErrorCode == codeCreateFailed {
-		_, err = create(ctx, c.Stream, config) // the broker was still removing the files of the deleted one
+		_, err = CreateConsumer(ctx, js, c.Stream, config) // the broker was still removing the files of the deleted one
 	}
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s of %s: %w", c.Durable, c.Stream, err)
@@ -89,11 +85,14 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 // elects its leaders is not answered late, but never.
 const Patience = 3 * time.Second
 
-// CreateConsumer makes a consumer that one broker keeps, with Patience. After an error there may be one all the same. One
+// CreateConsumer makes a consumer, with Patience where one broker keeps it; after an error there may be one all the same. One
 // that several brokers keep has leaders to elect first, and each attempt would begin that anew.
 func CreateConsumer(ctx context.Context, js jetstream.JetStream, stream string, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
-	defer cancel()
+	if config.Durable == "" || config.Replicas == 1 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, Patience)
+		defer cancel()
+	}
 	return js.CreateConsumer(ctx, stream, config)
 }
 
