@@ -38,8 +38,10 @@
 // to a message, a commit holds a batch, and a partition begins one batch in each beat of a clock that all share: normalize's
 // partitions hand on at the same time, and half a beat later the customer chain's take it all together. The broker looks up
 // the subject of each confirmation: a batch's records share theirs (bus.Wave.Send) and travel through the Router as one
-// message (bus.Bundle), which took a relay of ours from 0.7 of a bare one to 0.9. RAW's consumers stay
-// in the broker's memory: the file of each was written several times a second.
+// message (bus.Bundle), which took a relay of ours from 0.7 of a bare one to 0.9. The consumers of
+// RAW, EVENTS and COMMITS stay in one broker's memory: the file of each was made anew up to ten times a second, and the
+// nodes of a cluster agreed on each delivery.
+//
 // What is far from the middle in a decision's delay is the garbage collector's marking, which lasts as long as there are
 // pointers to follow (the queue of each subscription was half a megabyte of them, a profile that stays decoded is 25 of
 // them), and what works in bursts beside it: folds and purges take turns and rest, the sink stands back while it has to wait

@@ -76,19 +76,12 @@ func (j *journal) note(ctx context.Context, from, to uint64) error {
 	return nil
 }
 
-// resume is where to read on; 0: after what was acknowledged. A journalled range is written again unless it is
-// known to be acknowledged. An acknowledgement can get lost; but whoever journalled a range had written all
-// before it, so reading never begins before the range.
-func (j *journal) resume(ctx context.Context, js jetstream.JetStream, stream jetstream.Stream) (uint64, error) {
-	if j.open.To == 0 {
-		return 0, nil
-	}
-	consumer, err := stream.Consumer(ctx, j.sink)
-	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return 0, fmt.Errorf("look up consumer %s: %w", j.sink, err)
-	}
-	if err == nil && consumer.CachedInfo().AckFloor.Stream >= j.open.To {
-		return 0, nil
+// resume is where to read on, given up to where was acknowledged. A journalled range is written again unless it is
+// known to be acknowledged. An acknowledgement can get lost or forgotten; but whoever journalled a range had written
+// all before it, so reading never begins before the range.
+func (j *journal) resume(ctx context.Context, js jetstream.JetStream, acknowledged uint64) (uint64, error) {
+	if acknowledged >= j.open.To {
+		return acknowledged + 1, nil
 	}
 	// The leader is asked: a replica that lags may not have it yet.
 	leader, err := js.Conn().JetStream()

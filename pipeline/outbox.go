@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
 	"attune/pipeline/event"
@@ -35,6 +36,8 @@ type relaySession struct {
 	partition int
 	leaving   leaving
 	records   *state.Bucket
+	start     uint64                  // the first commit that is read
+	bookmark  *bookmark               // how far the relay has come
 	repeats   uint64                  // commits up to here may have been relayed before
 	ends      map[string]bool         // of the batch's decisions: their records say QueueFull
 	sent      map[int]*orderToSend    // by place in the wave
@@ -82,12 +85,29 @@ func (r *Relay) open(ctx context.Context, topic string) (_ bus.Session, err erro
 	if s.records, err = state.Open(r.js.Conn(), topology.Deliveries); err == nil {
 		err = s.records.Refresh(ctx)
 	}
+	if err == nil {
+		err = s.resume(ctx, info)
+	}
 	if err != nil {
 		s.Close()
 		return nil, err
 	}
 	return s, nil
 }
+
+// resume finds where to read on: after what was acknowledged, or, when the broker has forgotten that, after the bookmark.
+func (s *relaySession) resume(ctx context.Context, stream *jetstream.StreamInfo) (err error) {
+	reader := topology.Durable(ReaderRelay, s.partition)
+	if s.bookmark, err = openBookmark(ctx, s.relay.js, reader, stream); err != nil {
+		return fmt.Errorf("relay: %w", err)
+	}
+	acknowledged, err := bus.Consumer{Stream: topology.Commits, Durable: reader, Volatile: true}.Acknowledged(ctx, s.relay.js)
+	s.start = max(acknowledged, s.bookmark.place) + 1
+	return err
+}
+
+// Start is after what was relayed for sure.
+func (s *relaySession) Start() uint64 { return s.start }
 
 // Close lets go of the partition.
 func (s *relaySession) Close() {
@@ -178,7 +198,10 @@ func (s *relaySession) Commit(ctx context.Context, last uint64, ack func() error
 		return err
 	}
 	clear(s.leaving.last)
-	return s.relay.faults.at(outputsAcked)
+	if err := s.relay.faults.at(outputsAcked); err != nil {
+		return err
+	}
+	return s.bookmark.pass(ctx, last)
 }
 
 // drop gives the deliveries that found no room their records, and then states their ends in the log, in order.

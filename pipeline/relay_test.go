@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline"
 	"attune/pipeline/bus"
@@ -42,6 +44,97 @@ func (r *rig) relay() (stop func()) {
 	})
 }
 
+// relayed waits until the relay has acknowledged a commit.
+func (r *rig) relayed(commit uint64) {
+	r.t.Helper()
+	eventually(r.t, "all is acknowledged", func() bool {
+		consumer, err := r.js.Consumer(r.t.Context(), topology.Commits, topology.Durable(pipeline.ReaderRelay, 0))
+		return err == nil && consumer.CachedInfo().AckFloor.Stream == commit
+	})
+}
+
+// forget has the broker forget what the relay acknowledged, as when it restarts.
+func (r *rig) forget() {
+	r.t.Helper()
+	if err := r.js.DeleteConsumer(r.t.Context(), topology.Commits, topology.Durable(pipeline.ReaderRelay, 0)); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// bookmarks is where the relay's bookmark is, and its key.
+func (r *rig) bookmarks() (jetstream.KeyValue, string) {
+	r.t.Helper()
+	bucket, err := r.js.KeyValue(r.t.Context(), topology.Journal)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return bucket, topology.Durable(pipeline.ReaderRelay, 0)
+}
+
+func (r *rig) loseBookmark() {
+	r.t.Helper()
+	bucket, key := r.bookmarks()
+	if err := bucket.Delete(r.t.Context(), key); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// What the broker forgets of the relay's acknowledgements, a bookmark says, if it is of this stream and not ahead of it.
+func TestRelayGoesOnFromItsBookmark(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	bucket, key := r.bookmarks()
+	bookmark := func() string {
+		entry, err := bucket.Get(t.Context(), key)
+		if err != nil {
+			return err.Error()
+		}
+		return string(entry.Value())
+	}
+	place := func(commit uint64) string { return fmt.Sprintf(`"place":%d`, commit) }
+	for i, step := range []struct {
+		name      string
+		forgotten bool
+		was, is   string // in the bookmark
+		from      uint64
+	}{
+		{name: "the first time", from: 1},
+		{name: "forgotten", forgotten: true, from: 2},
+		{name: "not forgotten, and an older bookmark", was: place(2), is: place(1), from: 3},
+		{name: "ahead of the stream", forgotten: true, was: place(3), is: place(99), from: 1},
+		{name: "of another stream", forgotten: true, was: `"stream":"`, is: `"stream":"another`, from: 1},
+	} {
+		if step.forgotten {
+			r.forget()
+		}
+		if step.was != "" {
+			altered := strings.Replace(bookmark(), step.was, step.is, 1)
+			if altered == bookmark() {
+				t.Fatalf("%s: the bookmark is %s", step.name, altered)
+			}
+			if _, err := bucket.PutString(t.Context(), key, altered); err != nil {
+				t.Fatal(err)
+			}
+		}
+		commit, before := uint64(i)+1, bookmark()
+		r.commitDeliveries(pipeline.Delivery{Decision: fmt.Sprint("d", i), Profile: "p", Destination: "mail", Data: event.Object(`{}`)})
+		stop := r.relay()
+		r.relayed(commit)
+		eventually(t, "the bookmark is stored", func() bool { return bookmark() != before })
+		stop()
+		consumer, err := r.js.Consumer(t.Context(), topology.Commits, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if from := consumer.CachedInfo().Config.OptStartSeq; from != step.from {
+			t.Errorf("%s: the relay reads on from commit %d, want %d", step.name, from, step.from)
+		}
+		if n := uint64(len(r.stored(topology.Outbox, "OUTBOX.mail"))); n != commit {
+			t.Errorf("%s: %d deliveries, want %d", step.name, n, commit)
+		}
+	}
+}
+
 // The relay publishes what leaves the partition, in order; what it repeats after a crash is known.
 func TestRelayPublishesWhatLeavesThePartition(t *testing.T) {
 	t.Parallel()
@@ -69,14 +162,10 @@ func TestRelayPublishesWhatLeavesThePartition(t *testing.T) {
 	}
 	for range 2 { // the second time it has lost its place
 		stop := r.relay()
-		eventually(t, "all is acknowledged", func() bool {
-			consumer, err := r.js.Consumer(t.Context(), topology.Commits, topology.Durable(pipeline.ReaderRelay, 0))
-			return err == nil && consumer.CachedInfo().AckFloor.Stream == count
-		})
+		r.relayed(count)
 		stop()
-		if err := r.js.DeleteConsumer(t.Context(), topology.Commits, topology.Durable(pipeline.ReaderRelay, 0)); err != nil {
-			t.Fatal(err)
-		}
+		r.forget()
+		r.loseBookmark()
 	}
 	var got []pipeline.Delivery
 	for _, m := range r.stored(topology.Outbox, topology.Subject(topology.Outbox, "mail")) {

@@ -154,13 +154,15 @@ func (r *SinkReader) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	from, err := journal.resume(ctx, js, stream)
+	consumer := bus.Consumer{Stream: topology.Commits, Subject: topology.Commits + ".*", Durable: r.config.Name, Batch: 64, Volatile: true}
+	acknowledged, err := consumer.Acknowledged(ctx, js)
 	if err != nil {
 		return err
 	}
-	puller, err := bus.OpenConsumer(ctx, js, bus.Consumer{
-		Stream: topology.Commits, Subject: topology.Commits + ".*", Durable: r.config.Name, From: from, Batch: 64,
-	})
+	if consumer.From, err = journal.resume(ctx, js, acknowledged); err != nil {
+		return err
+	}
+	puller, err := bus.OpenConsumer(ctx, js, consumer)
 	if err != nil {
 		return err
 	}

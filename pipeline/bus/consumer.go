@@ -35,17 +35,11 @@ type Consumer struct {
 func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Puller, error) {
 	from := c.From
 	if from == 0 {
-		old, err := LookUp(ctx, js, c.Stream, c.Durable)
-		switch {
-		case err == nil:
-			from = old.CachedInfo().AckFloor.Stream + 1
-		case errors.Is(err, jetstream.ErrConsumerNotFound):
-			from = 1
-		case c.Volatile && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-			from = 1 // the broker that had it is down, and nobody answers for it until it is back
-		default:
-			return nil, fmt.Errorf("look up consumer %s of %s: %w", c.Durable, c.Stream, err)
+		acknowledged, err := c.Acknowledged(ctx, js)
+		if err != nil {
+			return nil, err
 		}
+		from = acknowledged + 1
 	}
 	Discard(ctx, js, c.Stream, c.Durable) // if it is still there, the new one is refused
 	word := rand.Text()[:16]              // a priority group's name can't be longer
@@ -79,6 +73,21 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 		return now.CachedInfo().AckFloor.Consumer, nil
 	}
 	return p, nil
+}
+
+// Acknowledged is the stream sequence up to which its readers have acknowledged everything; 0: nothing, or, where it is
+// volatile, nobody remembers.
+func (c Consumer) Acknowledged(ctx context.Context, js jetstream.JetStream) (uint64, error) {
+	consumer, err := LookUp(ctx, js, c.Stream, c.Durable)
+	switch {
+	case err == nil:
+		return consumer.CachedInfo().AckFloor.Stream, nil
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return 0, nil
+	case c.Volatile && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return 0, nil // the broker that had it is down, and nobody answers for it until it is back
+	}
+	return 0, fmt.Errorf("look up consumer %s of %s: %w", c.Durable, c.Stream, err)
 }
 
 // Patience is how long to wait for the broker's answer to what can be asked again. A request that comes while a cluster

@@ -63,7 +63,7 @@ const (
 	Deliveries = "deliveries" // one record per decision that is being or was delivered
 	Objects    = "objects"    // immutable objects by hash: definitions and models
 	Controls   = "controls"   // the newest version of each kind of control record, and the catalogue of models
-	Journal    = "journal"    // the batch that a sink is about to write, per partition
+	Journal    = "journal"    // the batch that each sink is about to write, and how far each relay has come
 	Leases     = "leases"     // the heartbeat of each worker, and who holds which topic
 )
 
