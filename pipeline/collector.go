@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"attune/pipeline/bus"
@@ -73,7 +74,7 @@ func (c *collector) collect(ctx, busy context.Context, b, before *collected) err
 			b.late = waited && time.Since(before.closed) > c.config.Interval
 			return b.close(states)
 		}
-		b.Courtesy.Yield()
+		runtime.Gosched() // a commit is short work, and what the courtesy has is for the rest, which comes all at once
 		b.last = *got
 		part, profiles, err := c.part(b.last)
 		if err != nil {

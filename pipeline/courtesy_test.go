@@ -23,16 +23,34 @@ func busy(t *testing.T) {
 	begun.Wait()
 }
 
+func work(long time.Duration) {
+	for began := time.Now(); time.Since(began) < long; { //nolint:revive // it is to be busy
+	}
+}
+
 func TestCourtesyStandsBackAsLongAsItMay(t *testing.T) {
 	const most = 3*rest + rest/2
 	c := NewCourtesy(most)
 	busy(t)
 	began := time.Now()
 	for range 5 { // it waits for each, since the busy ones are interrupted every 10 ms
+		work(stint)
 		c.Yield()
 	}
 	if took := time.Since(began); c.left != most-3*rest || took < 3*rest {
 		t.Errorf("after %s it may still stand back for %s, want %s", took, c.left, most-3*rest)
+	}
+}
+
+func TestCourtesyWorksBetweenItsRests(t *testing.T) {
+	c := NewCourtesy(time.Hour)
+	busy(t)
+	work(stint)
+	for range 5 {
+		c.Yield()
+	}
+	if c.left != time.Hour-rest {
+		t.Errorf("without work between it stood back for %s, want %s", time.Hour-c.left, rest)
 	}
 }
 
