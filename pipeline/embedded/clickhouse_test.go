@@ -340,6 +340,9 @@ func TestClickHouseEndsUnasked(t *testing.T) {
 	if n := queryInt(t, ch.DSN(), "SELECT toUInt64(value) FROM system.merge_tree_settings WHERE name = 'fsync_after_insert'"); n != 0 {
 		t.Errorf("fsync_after_insert = %d with NoFsync", n)
 	}
+	if n := queryInt(t, ch.DSN(), "SELECT toUInt64(value) FROM system.merge_tree_settings WHERE name = 'min_parts_to_merge_at_once'"); n != 16 {
+		t.Errorf("merges wait for %d parts, want 16", n)
+	}
 	if err := ch.Err(); err != nil {
 		t.Errorf("Err() while it runs: %v", err)
 	}
