@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/topology"
 )
 
@@ -33,9 +34,9 @@ type bookmarked struct {
 
 // openBookmark reads a reader's. One that is ahead of the stream is none: the broker has lost what came last.
 func openBookmark(ctx context.Context, js jetstream.JetStream, reader string, stream *jetstream.StreamInfo) (*bookmark, error) {
-	bucket, err := js.KeyValue(ctx, topology.Journal)
+	bucket, err := bus.LookUpBucket(ctx, js, topology.Journal)
 	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", topology.Journal, err)
+		return nil, err
 	}
 	b := &bookmark{bucket: bucket, reader: reader, stream: topology.Generation(stream)}
 	entry, err := bucket.Get(ctx, reader)

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/topology"
 )
 
@@ -31,9 +32,9 @@ type journalled struct {
 
 // openJournal reads a sink's.
 func openJournal(ctx context.Context, js jetstream.JetStream, sink string, stream jetstream.Stream) (*journal, error) {
-	bucket, err := js.KeyValue(ctx, topology.Journal)
+	bucket, err := bus.LookUpBucket(ctx, js, topology.Journal)
 	if err != nil {
-		return nil, fmt.Errorf("open bucket %s: %w", topology.Journal, err)
+		return nil, err
 	}
 	j := &journal{bucket: bucket, sink: sink, stream: topology.Commits + "@" + stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)}
 	entry, err := bucket.Get(ctx, sink)
@@ -88,6 +89,8 @@ func (j *journal) resume(ctx context.Context, js jetstream.JetStream, acknowledg
 	if err != nil {
 		return 0, fmt.Errorf("look up commit %d: %w", j.open.To, err)
 	}
+	ctx, cancel := context.WithTimeout(ctx, bus.Patience)
+	defer cancel()
 	_, err = leader.GetMsg(topology.Commits, j.open.To, nats.Context(ctx))
 	if errors.Is(err, nats.ErrMsgNotFound) {
 		return j.open.To + 1, nil // only what is acknowledged is ever purged

@@ -7,6 +7,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/event"
 	"attune/pipeline/topology"
 )
@@ -19,6 +20,8 @@ type leaving struct {
 }
 
 func newLeaving(ctx context.Context, js jetstream.JetStream, commits *jetstream.StreamInfo, partition int) (leaving, error) {
+	ctx, cancel := context.WithTimeout(ctx, bus.Patience)
+	defer cancel()
 	partitions, err := topology.Partitions(ctx, js)
 	if err != nil {
 		return leaving{}, err

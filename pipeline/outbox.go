@@ -64,7 +64,7 @@ func (r *Relay) open(ctx context.Context, topic string) (_ bus.Session, err erro
 	if err != nil {
 		return nil, err
 	}
-	stream, err := r.js.Stream(ctx, topology.Commits)
+	stream, err := bus.LookUpStream(ctx, r.js, topology.Commits)
 	if err != nil {
 		return nil, fmt.Errorf("look up stream %s: %w", topology.Commits, err)
 	}

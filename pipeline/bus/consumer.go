@@ -78,7 +78,13 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 // Acknowledged is the stream sequence up to which its readers have acknowledged everything; 0: nothing, or, where it is
 // volatile, nobody remembers.
 func (c Consumer) Acknowledged(ctx context.Context, js jetstream.JetStream) (uint64, error) {
-	consumer, err := LookUp(ctx, js, c.Stream, c.Durable)
+	wait := Patience
+	if c.Volatile {
+		wait = brief
+	}
+	asking, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	consumer, err := js.Consumer(asking, c.Stream, c.Durable)
 	switch {
 	case err == nil:
 		return consumer.CachedInfo().AckFloor.Stream, nil
@@ -119,13 +125,24 @@ func LookUpStream(ctx context.Context, js jetstream.JetStream, name string) (jet
 	return js.Stream(ctx, name)
 }
 
-// discardPatience is how long Discard waits.
-const discardPatience = time.Second
+// LookUpBucket finds a bucket with Patience.
+func LookUpBucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
+	ctx, cancel := context.WithTimeout(ctx, Patience)
+	defer cancel()
+	bucket, err := js.KeyValue(ctx, name)
+	if err != nil {
+		return nil, fmt.Errorf("look up bucket %s: %w", name, err)
+	}
+	return bucket, nil
+}
+
+// brief is how long to wait for an answer that one can do without.
+const brief = time.Second
 
 // Discard deletes a consumer that is not to be read any more. It doesn't wait for long: where the node died that served it,
 // the cluster forgets it, but nobody answers.
 func Discard(ctx context.Context, js jetstream.JetStream, stream, name string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), discardPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), brief)
 	defer cancel()
 	_ = js.DeleteConsumer(ctx, stream, name) // one that is not durable goes by itself after a while
 }

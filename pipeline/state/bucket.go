@@ -156,7 +156,7 @@ func (b *Bucket) NotBefore(revision uint64) { b.newest = max(b.newest, revision)
 
 // Refresh refuses, from now on, answers that are older than this moment. It costs a request to the bucket's leader.
 func (b *Bucket) Refresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	ctx, cancel := context.WithTimeout(ctx, bus.Patience)
 	defer cancel()
 	m, err := b.conn.RequestWithContext(ctx, "$JS.API.STREAM.INFO.KV_"+b.name, nil)
 	if err != nil {

@@ -75,9 +75,9 @@ func (f *Forwarder) open(ctx context.Context, topic string) (bus.Session, error)
 	if _, err := fmt.Sscanf(topic, topology.Wakeups+".due.%d", &partition); err != nil {
 		return nil, fmt.Errorf("topic %q: want %s", topic, topology.DueSubject(0))
 	}
-	stream, err := f.js.Stream(ctx, topology.Wakeups)
+	stream, err := bus.LookUpStream(ctx, f.js, topology.Wakeups)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("look up stream %s: %w", topology.Wakeups, err)
 	}
 	wave, err := bus.NewWave(f.js.Conn())
 	if err != nil {

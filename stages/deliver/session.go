@@ -110,7 +110,7 @@ func (o *session) rest(ctx context.Context, earliest time.Duration, last uint64)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	stream, err := o.stage.config.JetStream.Stream(ctx, topology.Outbox)
+	stream, err := bus.LookUpStream(ctx, o.stage.config.JetStream, topology.Outbox)
 	if err != nil {
 		return fmt.Errorf("deliver: look up stream %s: %w", topology.Outbox, err)
 	}
