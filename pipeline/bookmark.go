@@ -34,9 +34,11 @@ type bookmarked struct {
 
 // openBookmark reads a reader's. One that is ahead of the stream is none: the broker has lost what came last.
 func openBookmark(ctx context.Context, js jetstream.JetStream, reader string, stream *jetstream.StreamInfo) (*bookmark, error) {
-	bucket, err := bus.LookUpBucket(ctx, js, topology.Journal)
+	ctx, cancel := context.WithTimeout(ctx, bus.Patience)
+	defer cancel()
+	bucket, err := js.KeyValue(ctx, topology.Journal)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open bucket %s: %w", topology.Journal, err)
 	}
 	b := &bookmark{bucket: bucket, reader: reader, stream: topology.Generation(stream)}
 	entry, err := bucket.Get(ctx, reader)
@@ -56,18 +58,21 @@ func openBookmark(ctx context.Context, js jetstream.JetStream, reader string, st
 	return b, nil
 }
 
-// pass notes that a commit and all before it are passed, and stores that now and then.
+// pass notes that a commit and all before it are passed, and stores that now and then. One that can't be stored is no
+// reason to stop: the next one may.
 func (b *bookmark) pass(ctx context.Context, place uint64) error {
 	if b.place = place; time.Since(b.noted) < bookmarkEvery {
 		return nil
 	}
+	b.noted = time.Now()
 	data, err := json.Marshal(bookmarked{b.stream, place})
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, bus.Patience)
+	defer cancel()
 	if _, err := b.bucket.Put(ctx, b.reader, data); err != nil {
 		return fmt.Errorf("store the bookmark of %s at commit %d: %w", b.reader, place, err)
 	}
-	b.noted = time.Now()
 	return nil
 }

@@ -32,9 +32,11 @@ type journalled struct {
 
 // openJournal reads a sink's.
 func openJournal(ctx context.Context, js jetstream.JetStream, sink string, stream jetstream.Stream) (*journal, error) {
-	bucket, err := bus.LookUpBucket(ctx, js, topology.Journal)
+	ctx, cancel := context.WithTimeout(ctx, bus.Patience)
+	defer cancel()
+	bucket, err := js.KeyValue(ctx, topology.Journal)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open bucket %s: %w", topology.Journal, err)
 	}
 	j := &journal{bucket: bucket, sink: sink, stream: topology.Commits + "@" + stream.CachedInfo().Created.UTC().Format(time.RFC3339Nano)}
 	entry, err := bucket.Get(ctx, sink)

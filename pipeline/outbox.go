@@ -36,8 +36,8 @@ type relaySession struct {
 	partition int
 	leaving   leaving
 	records   *state.Bucket
-	start     uint64                  // the first commit that is read
 	bookmark  *bookmark               // how far the relay has come
+	start     uint64                  // the first commit that is read
 	repeats   uint64                  // commits up to here may have been relayed before
 	ends      map[string]bool         // of the batch's decisions: their records say QueueFull
 	sent      map[int]*orderToSend    // by place in the wave
@@ -201,7 +201,10 @@ func (s *relaySession) Commit(ctx context.Context, last uint64, ack func() error
 	if err := s.relay.faults.at(outputsAcked); err != nil {
 		return err
 	}
-	return s.bookmark.pass(ctx, last)
+	if err := s.bookmark.pass(ctx, last); err != nil {
+		s.relay.log.Debug("go on without a new bookmark", "partition", s.partition, "error", err)
+	}
+	return nil
 }
 
 // drop gives the deliveries that found no room their records, and then states their ends in the log, in order.

@@ -125,17 +125,6 @@ func LookUpStream(ctx context.Context, js jetstream.JetStream, name string) (jet
 	return js.Stream(ctx, name)
 }
 
-// LookUpBucket finds a bucket with Patience.
-func LookUpBucket(ctx context.Context, js jetstream.JetStream, name string) (jetstream.KeyValue, error) {
-	ctx, cancel := context.WithTimeout(ctx, Patience)
-	defer cancel()
-	bucket, err := js.KeyValue(ctx, name)
-	if err != nil {
-		return nil, fmt.Errorf("look up bucket %s: %w", name, err)
-	}
-	return bucket, nil
-}
-
 // brief is how long to wait for an answer that one can do without.
 const brief = time.Second
 

@@ -128,6 +128,10 @@ func (p *Puller) Next(ctx context.Context, limit int) ([]Delivery, error) {
 		if err != nil {
 			return nil, err
 		}
+		if got == nil {
+			waiting, _, _ := p.sub.Pending() // statuses among them; an error shows at the next one
+			got = make([]Delivery, 0, min(limit, 1+waiting))
+		}
 		got = append(got, d)
 	}
 	return got, nil
