@@ -291,13 +291,25 @@ func (w withoutTrace) With(fields watermill.LogFields) watermill.LoggerAdapter {
 	return withoutTrace{w.LoggerAdapter.With(fields)}
 }
 
+// clickHousePatience is how long a start waits for ClickHouse.
+const clickHousePatience = 3 * time.Second
+
 // wireSink opens the sinks that read the commits, and has what they hold audited by who owns them.
 func (w *worker) wireSink(ctx context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
 	c := w.config
-	if w.clickhouse, err = clickhouse.Open(ctx, c.config.ClickHouse, c.log); err != nil {
+	if w.clickhouse, err = clickhouse.New(c.config.ClickHouse, c.log); err != nil {
 		return nil, err
 	}
 	w.closers = append(w.closers, func() { _ = w.clickhouse.Close() })
+	waiting, cancel := context.WithTimeout(ctx, clickHousePatience)
+	defer cancel()
+	switch err := w.clickhouse.Prepare(waiting); {
+	case err == nil:
+	case ctx.Err() == nil && waiting.Err() != nil: // decisions don't wait for it, and what the commits hold does
+		c.log.Warn("start without ClickHouse: rows wait until it answers", "error", err)
+	default:
+		return nil, err
+	}
 	if err := c.metrics.Register(w.clickhouse); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
 	}

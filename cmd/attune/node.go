@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,16 +51,17 @@ func startNode(ctx context.Context, c config.Config, only []string, e *engines, 
 	return n, nil
 }
 
-// checks are what readiness depends on; not on what this process owns at the moment, which may be nothing.
+// checks are what readiness depends on; not on what this process owns at the moment, which may be nothing, nor on where
+// rows go, unless it does nothing else: they wait, and who probes it would take away what need not.
 func (n *node) checks() []check {
 	checks := []check{
-		{"nats", func(context.Context) error {
+		{name: "nats", run: func(context.Context) error {
 			if status := n.engines.conn.Status(); status != nats.CONNECTED {
 				return errors.New(status.String())
 			}
 			return nil
 		}},
-		{"pipeline", func(context.Context) error {
+		{name: "pipeline", run: func(context.Context) error {
 			select {
 			case <-n.worker.running:
 				return nil
@@ -69,9 +71,10 @@ func (n *node) checks() []check {
 		}},
 	}
 	if n.worker.facts != nil {
+		beside := !slices.Equal(n.worker.config.only, []string{partSink})
 		checks = append(checks,
-			check{"clickhouse", n.worker.clickhouse.Ping},
-			check{"facts", func(context.Context) error { return n.worker.facts.Err() }})
+			check{"clickhouse", n.worker.clickhouse.Ping, beside},
+			check{"facts", func(context.Context) error { return n.worker.facts.Err() }, beside})
 	}
 	return checks
 }

@@ -2,14 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/embedded/mailbox"
@@ -117,6 +122,85 @@ func TestRunWithEmbeddedEngines(t *testing.T) {
 	if said := failure(t, "sql", "--config", file, "SELECT 1"); !strings.Contains(said, "is not running") {
 		t.Errorf("after it has ended, sql says %s", said)
 	}
+}
+
+// A worker starts while ClickHouse is away: events are taken and decided, and their rows are there once it is back.
+func TestRunStartsWithoutClickHouse(t *testing.T) {
+	t.Parallel()
+	dsn, err := url.Parse(enginetest.Database(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, listen := dsn.Host, freeAddress(t)
+	dsn.Host = freeAddress(t)
+	w := &workers{install(t, 8, "listen: "+listen, "ingest: {write_keys: [{name: web, key: secret}]}", fmt.Sprintf("clickhouse: {dsn: %q}", dsn)), new(lockedBuffer)}
+	d := &dev{t: t, cmd: attune(context.WithoutCancel(t.Context()), "run", "--config", w.file), logs: w.logs, IngestURL: "http://" + listen, WriteKey: "secret"}
+	d.cmd.Stderr = d.logs
+	if err := d.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.kill)
+	d.ready()
+	answer, err := http.Get(d.IngestURL + "/readyz?verbose")
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := io.ReadAll(answer.Body)
+	if err := errors.Join(err, answer.Body.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(said), "[!] clickhouse: ") {
+		t.Errorf("without ClickHouse it says\n%s", said)
+	}
+	if status := d.post("/v1/track", `{"messageId":"c0-1","userId":"c0","event":"Product Viewed"}`); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	w.awaitCommitted("c0")
+
+	forward(t, dsn.Host, server)
+	options, err := clickhouse.ParseDSN(dsn.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := clickhouse.Open(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	d.eventually(30*time.Second, "the event in ClickHouse", func() bool {
+		var n uint64
+		return conn.QueryRow(t.Context(), "SELECT count() FROM events").Scan(&n) == nil && n == 1
+	})
+	d.interrupt()
+}
+
+// forward has who connects to one address reach another, until the test ends.
+func forward(t *testing.T, from, to string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", to)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			for a, b := range map[net.Conn]net.Conn{client: server, server: client} {
+				go func() {
+					_, _ = io.Copy(a, b)
+					_ = a.Close()
+				}()
+			}
+		}
+	}()
 }
 
 // ready waits until it says that it is.

@@ -31,6 +31,8 @@ type server struct {
 type check struct {
 	name string
 	run  func(ctx context.Context) error
+	// beside: events can be taken and will be worked on also where it fails.
+	beside bool
 }
 
 // newServer listens. raw is where events that are taken in go; nil: none are.
@@ -84,7 +86,8 @@ func (s *server) stop(ctx context.Context) error {
 	return nil
 }
 
-// ready says whether events can be taken and will be worked on; ?verbose lists each check.
+// ready says whether events can be taken and will be worked on; ?verbose lists each check: [+] it is well, [-] it is not,
+// [!] it is not, and what it would do waits.
 func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 	defer cancel()
@@ -93,12 +96,15 @@ func (s *server) ready(w http.ResponseWriter, r *http.Request) {
 		status, lines = http.StatusServiceUnavailable, "[-] stopping\n"
 	}
 	for _, c := range s.checks {
-		if err := c.run(ctx); err != nil {
+		switch err := c.run(ctx); {
+		case err == nil:
+			lines += fmt.Sprintf("[+] %s\n", c.name)
+		case c.beside:
+			lines += fmt.Sprintf("[!] %s: %v\n", c.name, err)
+		default:
 			status = http.StatusServiceUnavailable
 			lines += fmt.Sprintf("[-] %s: %v\n", c.name, err)
-			continue
 		}
-		lines += fmt.Sprintf("[+] %s\n", c.name)
 	}
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.WriteHeader(status)

@@ -69,6 +69,19 @@ func (w *workers) await(what string, holds func() bool) {
 	}
 }
 
+// awaitCommitted waits until a customer's event has passed the chain.
+func (w *workers) awaitCommitted(customer string) {
+	w.t.Helper()
+	w.await("the event is committed", func() bool {
+		for p := range 8 {
+			if w.read(p).events[customer] == 1 {
+				return true
+			}
+		}
+		return false
+	})
+}
+
 func (w *workers) awaitOwned(cmd *exec.Cmd, topics int) {
 	w.t.Helper()
 	w.await(fmt.Sprintf("process %d owns %d topics", cmd.Process.Pid, topics), func() bool { return len(w.owned(cmd)) == topics })
@@ -283,14 +296,7 @@ func TestPartsRunByThemselves(t *testing.T) {
 		}
 	}
 	w.awaitOwned(spare, 4)
-	w.await("the event is committed", func() bool {
-		for p := range 8 {
-			if w.read(p).events["c0"] == 1 {
-				return true
-			}
-		}
-		return false
-	})
+	w.awaitCommitted("c0")
 	if strings.Contains(w.logs.String(), "topic lost") {
 		t.Errorf("workers got in each other's way:\n%s", w.logs)
 	}

@@ -68,11 +68,15 @@ func temporaryCodes() []int32 {
 	}
 }
 
-// hint is what to do about a permanent error.
+// hint is what to do about an error that lasts.
 func hint(err error) string {
+	var client *clientError
 	var exception *clickhouse.Exception
-	if !errors.As(err, &exception) {
+	switch {
+	case errors.As(err, &client):
 		return "this is a defect of the sink: report it with this message"
+	case !errors.As(err, &exception):
+		return "check that ClickHouse runs there, and that the DSN has its native port, by default 9000"
 	}
 	switch exception.Code {
 	case 516, 192, 193, 194: // AUTHENTICATION_FAILED and its elders

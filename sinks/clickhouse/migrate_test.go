@@ -264,8 +264,8 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		log := slog.New(cancelAfter{Handler: slog.DiscardHandler, calls: new(int), n: 3, cancel: cancel})
-		if _, err := Open(ctx, c, log); err == nil || !strings.Contains(err.Error(), "refused") {
-			t.Errorf("got %v, want the connection's error", err)
+		if _, err := Open(ctx, c, log); err == nil || !strings.Contains(err.Error(), "refused; check that ClickHouse runs there") {
+			t.Errorf("got %v, want the connection's error and what to do", err)
 		}
 	})
 }

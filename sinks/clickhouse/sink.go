@@ -24,20 +24,35 @@ var _ pipeline.Sink = (*Sink)(nil)
 type Sink struct {
 	config   Config
 	database string
+	address  string
 	conn     driver.Conn
 	settings clickhouse.Settings // of every insert
 	log      *slog.Logger
 	metrics  metrics
+
+	preparing sync.Mutex
+	prepared  bool
 
 	closing  sync.Once
 	closed   atomic.Bool
 	closeErr error
 }
 
-// Open connects, creates the database where it is missing, and brings its schema up to date. As long as the
-// server can't be reached it tries again, until ctx ends; what another attempt can't cure (a wrong password, a
-// schema that is newer than this program) is returned at once.
+// Open makes a sink and prepares its database.
 func Open(ctx context.Context, config Config, log *slog.Logger) (*Sink, error) {
+	s, err := New(config, log)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Prepare(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// New makes a sink, and does not connect yet: where its database was not prepared, the first Write does it.
+func New(config Config, log *slog.Logger) (*Sink, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("open clickhouse: %w", err)
 	}
@@ -60,11 +75,24 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Sink, error) {
 	if s.conn, err = clickhouse.Open(options); err != nil {
 		return nil, fmt.Errorf("open clickhouse: %w", err)
 	}
-	if err := s.prepare(ctx); err != nil {
-		_ = s.conn.Close()
-		return nil, fmt.Errorf("open clickhouse at %s: %w", options.Addr[0], err)
-	}
+	s.address = options.Addr[0]
 	return s, nil
+}
+
+// Prepare connects, creates the database where it is missing, and brings its schema up to date. As long as the
+// server can't be reached it tries again, until ctx ends; what another attempt can't cure (a wrong password, a
+// schema that is newer than this program) is returned at once. Once it has succeeded it does nothing.
+func (s *Sink) Prepare(ctx context.Context) error {
+	s.preparing.Lock()
+	defer s.preparing.Unlock()
+	if s.prepared {
+		return nil
+	}
+	if err := s.prepare(ctx); err != nil {
+		return fmt.Errorf("open clickhouse at %s: %w", s.address, err)
+	}
+	s.prepared = true
+	return nil
 }
 
 func (s *Sink) prepare(ctx context.Context) error {
@@ -97,6 +125,9 @@ func (s *Sink) Close() error {
 func (s *Sink) Write(ctx context.Context, b pipeline.SinkBatch) error {
 	if err := check(b); err != nil {
 		return fmt.Errorf("write to clickhouse: %w", err)
+	}
+	if err := s.Prepare(ctx); err != nil {
+		return err
 	}
 	for _, r := range tables(b) {
 		if err := s.write(ctx, r, token(b, r.table)); err != nil {
