@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"time"
-
-	"github.com/ClickHouse/clickhouse-go/v2"
 )
 
 // Reading is one figure of an audit: a row of audit_readings.
@@ -45,9 +42,10 @@ func (s *Sink) WriteReadings(ctx context.Context, at time.Time, readings []Readi
 	r.add("values", counts)
 	r.add("alarm", alarms)
 	r.add("detail", details)
-	settings := maps.Clone(s.settings)
-	settings["insert_deduplication_token"] = fmt.Sprintf("audit/%d", at.UnixMilli())
-	if err := s.insert(clickhouse.Context(ctx, clickhouse.WithSettings(settings)), r); err != nil {
+	if err := s.Prepare(ctx); err != nil {
+		return err
+	}
+	if err := s.insert(s.once(ctx, fmt.Sprintf("audit/%d", at.UnixMilli())), r); err != nil {
 		return fmt.Errorf("write what the audit found to clickhouse: %w", plain(err))
 	}
 	return nil

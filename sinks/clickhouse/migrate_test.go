@@ -270,6 +270,25 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	})
 }
 
+// A sink that was not opened prepares the database for whoever writes first.
+func TestWhoWritesFirstPreparesTheDatabase(t *testing.T) {
+	for name, write := range map[string]func(*Sink) error{
+		"a batch":  func(s *Sink) error { return s.Write(t.Context(), numbered(1, 1, 0)) },
+		"readings": func(s *Sink) error { return s.WriteReadings(t.Context(), time.Now(), []Reading{{Check: "psi"}}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := New(configFor(enginetest.Database(t)), slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			if err := write(s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // cancelAfter ends a context at the n-th record.
 type cancelAfter struct {
 	slog.Handler

@@ -51,7 +51,7 @@ func Open(ctx context.Context, config Config, log *slog.Logger) (*Sink, error) {
 	return s, nil
 }
 
-// New makes a sink, and does not connect yet: where its database was not prepared, the first Write does it.
+// New makes a sink, and does not connect yet: where its database was not prepared, whoever writes first does it.
 func New(config Config, log *slog.Logger) (*Sink, error) {
 	if err := config.Validate(); err != nil {
 		return nil, fmt.Errorf("open clickhouse: %w", err)
@@ -138,9 +138,7 @@ func (s *Sink) Write(ctx context.Context, b pipeline.SinkBatch) error {
 }
 
 func (s *Sink) write(ctx context.Context, r *rows, token string) error {
-	settings := maps.Clone(s.settings)
-	settings["insert_deduplication_token"] = token
-	ctx = clickhouse.Context(ctx, clickhouse.WithSettings(settings))
+	ctx = s.once(ctx, token)
 	err := s.insert(ctx, r)
 	if unparsed := r.unparsed(); err != nil && unparsed != nil && ctx.Err() == nil {
 		// No payload may hold up what comes after it: without JSON to parse, none is left to fail.
@@ -159,6 +157,13 @@ func (s *Sink) write(ctx context.Context, r *rows, token string) error {
 	default:
 		return fmt.Errorf("%w (table %s.%s: %s)", plain(err), s.database, r.table, hint(err))
 	}
+}
+
+// once has an insert under the context be stored once, by its token.
+func (s *Sink) once(ctx context.Context, token string) context.Context {
+	settings := maps.Clone(s.settings)
+	settings["insert_deduplication_token"] = token
+	return clickhouse.Context(ctx, clickhouse.WithSettings(settings))
 }
 
 func (s *Sink) insert(ctx context.Context, r *rows) error {
