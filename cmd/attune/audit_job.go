@@ -47,8 +47,11 @@ func (j *auditJob) run(ctx context.Context) error {
 	})
 }
 
-// due is how long it is until the next audit, whoever made the last.
+// due is how long it is until the next audit, whoever made the last. While ClickHouse is away it waits.
 func (j *auditJob) due(ctx context.Context) (time.Duration, error) {
+	if err := j.sink.Prepare(ctx); err != nil {
+		return 0, err
+	}
 	last, err := clickhouse.LastAudit(ctx, j.auditor.dsn)
 	if err != nil {
 		return 0, err

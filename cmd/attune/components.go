@@ -291,8 +291,29 @@ func (w withoutTrace) With(fields watermill.LogFields) watermill.LoggerAdapter {
 	return withoutTrace{w.LoggerAdapter.With(fields)}
 }
 
-// clickHousePatience is how long a start waits for ClickHouse.
-const clickHousePatience = 3 * time.Second
+const (
+	// clickHousePatience is how long a start waits until ClickHouse answers.
+	clickHousePatience = 5 * time.Second
+	// preparePatience is how long it waits until its database is prepared by a ClickHouse that answers.
+	preparePatience = time.Minute
+)
+
+// prepared has the sink's database prepared, unless ClickHouse is away: decisions don't wait for it, rows do.
+func prepared(ctx context.Context, sink *clickhouse.Sink, log *slog.Logger) error {
+	reaching, cancel := context.WithTimeout(ctx, clickHousePatience)
+	defer cancel()
+	waiting, err := reaching, sink.Reach(reaching)
+	if err == nil {
+		preparing, cancel := context.WithTimeout(ctx, preparePatience)
+		defer cancel()
+		waiting, err = preparing, sink.Prepare(preparing)
+	}
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil {
+		log.Warn("start without ClickHouse: rows wait until it answers", "error", err)
+		return nil
+	}
+	return err
+}
 
 // wireSink opens the sinks that read the commits, and has what they hold audited by who owns them.
 func (w *worker) wireSink(ctx context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
@@ -301,13 +322,7 @@ func (w *worker) wireSink(ctx context.Context, owner bus.Owner, definitions *def
 		return nil, err
 	}
 	w.closers = append(w.closers, func() { _ = w.clickhouse.Close() })
-	waiting, cancel := context.WithTimeout(ctx, clickHousePatience)
-	defer cancel()
-	switch err := w.clickhouse.Prepare(waiting); {
-	case err == nil:
-	case ctx.Err() == nil && waiting.Err() != nil: // decisions don't wait for it, and what the commits hold does
-		c.log.Warn("start without ClickHouse: rows wait until it answers", "error", err)
-	default:
+	if err := prepared(ctx, w.clickhouse, c.log); err != nil {
 		return nil, err
 	}
 	if err := c.metrics.Register(w.clickhouse); err != nil {

@@ -88,6 +88,9 @@ func (s *Sink) Prepare(ctx context.Context) error {
 	if s.prepared {
 		return nil
 	}
+	if err := s.Reach(ctx); err != nil {
+		return err
+	}
 	if err := s.prepare(ctx); err != nil {
 		return fmt.Errorf("open clickhouse at %s: %w", s.address, err)
 	}
@@ -95,10 +98,15 @@ func (s *Sink) Prepare(ctx context.Context) error {
 	return nil
 }
 
-func (s *Sink) prepare(ctx context.Context) error {
+// Reach waits until the server answers and lets us in, as Prepare does before anything else.
+func (s *Sink) Reach(ctx context.Context) error {
 	if err := s.retry(ctx, "connect", func() error { return s.conn.Ping(ctx) }); err != nil {
-		return fmt.Errorf("%w; %s", plain(err), hint(err))
+		return fmt.Errorf("open clickhouse at %s: %w; %s", s.address, plain(err), hint(err))
 	}
+	return nil
+}
+
+func (s *Sink) prepare(ctx context.Context) error {
 	err := s.retry(ctx, "read settings", func() (err error) {
 		s.settings, err = knownSettings(ctx, s.conn)
 		return err
