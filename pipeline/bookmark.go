@@ -22,7 +22,7 @@ type bookmark struct {
 	bucket jetstream.KeyValue
 	reader string // the durable consumer's name
 	stream string // its generation
-	place  uint64 // the last commit that was passed; 0: unknown
+	place  uint64 // the last commit that was passed when it was opened; 0: unknown
 	noted  time.Time
 }
 
@@ -61,7 +61,7 @@ func openBookmark(ctx context.Context, js jetstream.JetStream, reader string, st
 // pass notes that a commit and all before it are passed, and stores that now and then. One that can't be stored is no
 // reason to stop: the next one may.
 func (b *bookmark) pass(ctx context.Context, place uint64) error {
-	if b.place = place; time.Since(b.noted) < bookmarkEvery {
+	if time.Since(b.noted) < bookmarkEvery {
 		return nil
 	}
 	b.noted = time.Now()

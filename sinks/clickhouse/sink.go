@@ -127,9 +127,9 @@ func (s *Sink) Close() error {
 }
 
 // Write stores the batch, each row once however often the same batch is written: its stream and range name it for
-// good, so a repeat changes nothing, whatever it holds. It repeats attempts that a later one may cure, with
-// growing pauses, until ctx ends. Any other error names the table and what to do; the tables before it are stored
-// by then, and writing the batch again is safe.
+// good, so a repeat changes nothing, whatever it holds. It prepares the database where that was not done, and repeats
+// attempts that a later one may cure, with growing pauses, until ctx ends. Any other error names the table and what to
+// do; the tables before it are stored by then, and writing the batch again is safe.
 func (s *Sink) Write(ctx context.Context, b pipeline.SinkBatch) error {
 	if err := check(b); err != nil {
 		return fmt.Errorf("write to clickhouse: %w", err)
