@@ -17,7 +17,8 @@ import (
 // stored and some not.
 var ErrNoAnswer = errors.New("broker did not confirm in time")
 
-// AckTimeout is how long a wave waits for the broker's next confirmation.
+// AckTimeout is how long a wave waits for the broker's next confirmation. Where the broker has lost one of its nodes, or the
+// connection, since the round began, a second without any is enough.
 const AckTimeout = 10 * time.Second
 
 // Wave publishes many messages and waits once for all confirmations (group commit): one inbox and one
@@ -27,11 +28,12 @@ const AckTimeout = 10 * time.Second
 // Publish keeps each message's answer. Send only counts them: its messages share a reply subject, which the broker finds in
 // its caches, where it has to search for each one's own.
 type Wave struct {
-	conn    *nats.Conn
-	sub     *nats.Subscription
-	prefix  string
-	timeout time.Duration
-	closed  chan struct{} // no more confirmations will come
+	conn      *nats.Conn
+	sub       *nats.Subscription
+	elections *nats.Subscription
+	prefix    string
+	timeout   time.Duration
+	closed    chan struct{} // no more confirmations will come
 
 	mu       sync.Mutex
 	round    uint64 // late confirmations of an abandoned round are ignored
@@ -42,6 +44,7 @@ type Wave struct {
 	refused  error    // the first refusal of any of that
 	newest   []stored // the latest of that, by stream
 	places   []uint64 // and where each was stored, as the answers came
+	doubt    doubt    // whether the rest will be answered
 	wake     chan struct{}
 }
 
@@ -55,7 +58,7 @@ type stored struct {
 func NewWave(conn *nats.Conn) (*Wave, error) {
 	w := &Wave{
 		conn: conn, prefix: conn.NewInbox() + ".", timeout: AckTimeout,
-		closed: make(chan struct{}), wake: make(chan struct{}, 1),
+		closed: make(chan struct{}), wake: make(chan struct{}, 1), doubt: doubt{conn: conn},
 	}
 	sub, err := conn.Subscribe(w.prefix+"*.*", w.take)
 	if err != nil {
@@ -66,6 +69,10 @@ func NewWave(conn *nats.Conn) (*Wave, error) {
 	}
 	sub.SetClosedHandler(func(string) { close(w.closed) }) // called once, after the last confirmation was taken
 	w.sub = sub
+	if w.elections, err = conn.Subscribe(elections+"*", w.elected); err != nil {
+		w.Close()
+		return nil, fmt.Errorf("subscribe to elections: %w", err)
+	}
 	w.begin(0)
 	return w, nil
 }
@@ -75,7 +82,7 @@ func NewWave(conn *nats.Conn) (*Wave, error) {
 func (w *Wave) Publish(m *nats.Msg) (int, error) {
 	w.mu.Lock()
 	index, round := len(w.acks), w.round
-	w.sent++
+	w.send()
 	w.acks = append(w.acks, Ack{Err: ErrNoAnswer})
 	w.mu.Unlock()
 	m.Reply = w.replies(round, strconv.Itoa(index))
@@ -93,7 +100,7 @@ func (w *Wave) Publish(m *nats.Msg) (int, error) {
 // once Send has returned. What could not be sent is not waited for.
 func (w *Wave) Send(m *nats.Msg) error {
 	w.mu.Lock()
-	w.sent++
+	w.send()
 	m.Reply = w.shared
 	w.mu.Unlock()
 	if err := w.conn.PublishMsg(m); err != nil {
@@ -144,21 +151,29 @@ func (w *Wave) WaitStored(ctx context.Context) ([]uint64, error) {
 	return places, nil
 }
 
-// wait returns once all of the round is answered, or won't be.
+// wait returns once all of the round is answered, or won't be. What counts is silence, however much there is to confirm.
 func (w *Wave) wait(ctx context.Context) error {
-	timer := time.NewTimer(w.timeout)
-	defer timer.Stop()
-	confirmed := 0
+	interval := min(look, w.timeout)
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	var silent time.Duration
+	confirmed, doubted := 0, false
 	for !w.complete() {
 		select {
 		case <-w.wake:
-		case <-timer.C:
-			if now := w.confirmed(); now > confirmed { // it goes on: what counts is silence, however much there is
-				confirmed = now
-				timer.Reset(w.timeout)
+		case <-ticker.C:
+			now, doubt := w.progress()
+			if now > confirmed {
+				confirmed, silent, doubted = now, 0, false
 				continue
 			}
-			return fmt.Errorf("%w (%s)", ErrNoAnswer, w.timeout)
+			if doubt != nil && doubted {
+				return fmt.Errorf("%w: %w", ErrNoAnswer, doubt)
+			}
+			doubted = doubt != nil
+			if silent += interval; silent >= w.timeout {
+				return fmt.Errorf("%w (%s)", ErrNoAnswer, w.timeout)
+			}
 		case <-w.closed:
 			if w.complete() {
 				continue
@@ -180,7 +195,9 @@ func (w *Wave) Pending() int {
 
 // Close ends the subscription, and a Wait under way. What is still unconfirmed stays unknown. Closing twice is fine.
 func (w *Wave) Close() {
-	_ = w.sub.Unsubscribe() // fails only when the connection is gone, and then it is ended too
+	for _, sub := range []*nats.Subscription{w.sub, w.elections} {
+		_ = sub.Unsubscribe() // fails only when the connection is gone, and then it is ended too, or when it never was
+	}
 }
 
 func (w *Wave) complete() bool {
@@ -189,11 +206,28 @@ func (w *Wave) complete() bool {
 	return w.received >= w.sent
 }
 
-// confirmed is how many of the round are answered.
-func (w *Wave) confirmed() int {
+// progress is how many of the round are answered, and why the rest may never be; nil: nothing speaks against it.
+func (w *Wave) progress() (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.received
+	return w.received, w.doubt.reason()
+}
+
+// elected is told of an election: what has gone out before may be lost.
+func (w *Wave) elected(m *nats.Msg) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.received < w.sent {
+		w.doubt.elected(m)
+	}
+}
+
+// send counts a message that is about to be sent. The lock is held.
+func (w *Wave) send() {
+	if w.sent == 0 {
+		w.doubt.begin()
+	}
+	w.sent++
 }
 
 // begin begins a round; the lock is held, or nobody else has the wave.
