@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -268,6 +269,29 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 			t.Errorf("got %v, want the connection's error and what to do", err)
 		}
 	})
+}
+
+// Who connects and hears nothing is not held longer than it asked for.
+func TestReachEndsWithItsContext(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	s, err := New(configFor("clickhouse://"+silent.Addr().String()+"/x"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	if err := s.Reach(ctx); err == nil || !strings.Contains(err.Error(), "check that ClickHouse runs there") {
+		t.Errorf("error %v, want what to do", err)
+	}
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("it waited %s", took)
+	}
 }
 
 // A sink that was not opened prepares the database for whoever writes first.

@@ -68,6 +68,7 @@ func New(config Config, log *slog.Logger) (*Sink, error) {
 	}
 	s := &Sink{config: config, database: config.DatabaseName(), log: log, metrics: newMetrics()}
 	options.Auth.Database = "system" // exists everywhere; our own may not yet, and every name says its database
+	options.DialStrategy = inTime
 	options.MaxOpenConns, options.MaxIdleConns = config.Connections, config.Connections
 	if options.Compression == nil {
 		options.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
@@ -95,14 +96,6 @@ func (s *Sink) Prepare(ctx context.Context) error {
 		return fmt.Errorf("open clickhouse at %s: %w", s.address, err)
 	}
 	s.prepared = true
-	return nil
-}
-
-// Reach waits until the server answers and lets us in, as Prepare does before anything else.
-func (s *Sink) Reach(ctx context.Context) error {
-	if err := s.retry(ctx, "connect", func() error { return s.conn.Ping(ctx) }); err != nil {
-		return fmt.Errorf("open clickhouse at %s: %w; %s", s.address, plain(err), hint(err))
-	}
 	return nil
 }
 
