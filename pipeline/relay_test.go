@@ -135,6 +135,29 @@ func TestRelayGoesOnFromItsBookmark(t *testing.T) {
 	}
 }
 
+// A bookmark saves reading again; what leaves a partition doesn't wait for one.
+func TestRelayGoesOnWithoutABookmark(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	stop := r.relay()
+	defer stop()
+	eventually(t, "the relay reads", func() bool {
+		_, err := r.js.Consumer(t.Context(), topology.Commits, topology.Durable(pipeline.ReaderRelay, 0))
+		return err == nil
+	})
+	if err := r.js.DeleteKeyValue(t.Context(), topology.Journal); err != nil {
+		t.Fatal(err)
+	}
+	for commit := range uint64(2) {
+		r.commitDeliveries(pipeline.Delivery{Decision: fmt.Sprint("d", commit), Profile: "p", Destination: "mail", Data: event.Object(`{}`)})
+		r.relayed(commit + 1)
+	}
+	stop()
+	if n := len(r.stored(topology.Outbox, "OUTBOX.mail")); n != 2 {
+		t.Errorf("%d deliveries, want 2", n)
+	}
+}
+
 // The relay publishes what leaves the partition, in order; what it repeats after a crash is known.
 func TestRelayPublishesWhatLeavesThePartition(t *testing.T) {
 	t.Parallel()
