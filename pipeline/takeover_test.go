@@ -9,8 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
+
 	"attune/pipeline"
+	"attune/pipeline/bus"
 	"attune/pipeline/embedded"
+	"attune/pipeline/topology"
 )
 
 // A process that stood still goes on while the next owner is at work: it finds newer profiles in the bucket, and the
@@ -184,5 +188,53 @@ func TestCustomerGoesOnWhenTheBrokerTakesMore(t *testing.T) {
 	stop()
 	if p := r.profiles()["p"]; len(p.Traits) != events {
 		t.Errorf("%d traits of %d events", len(p.Traits), events)
+	}
+}
+
+// An owner that has lost its partition leaves its folding to the next one, also where the bucket is silent: else it would
+// claim again only when the broker's answers are given up.
+func TestALostPartitionDoesNotWaitForItsFolding(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	stop := r.work(0)
+	defer stop()
+	r.append(1, 0, "p", "view")
+	owned := r.waitPosition(1)
+
+	if err := r.js.DeleteStream(t.Context(), "KV_"+topology.Profiles); err != nil {
+		t.Fatal(err)
+	}
+	folding, refused := make(chan struct{}, 100), make(chan struct{})
+	bucket, err := r.js.Conn().Subscribe("$KV."+topology.Profiles+".>", func(m *nats.Msg) {
+		folding <- struct{}{}
+		<-refused
+		_ = m.Respond([]byte(`{"error":{"code":503}}`))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = bucket.Unsubscribe() }()
+	defer close(refused)
+	r.append(2, 1, "p", "view")
+	<-folding
+
+	claim := r.waitPosition(2)
+	claim.Epoch++
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := codec.Encode(claim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.js.Publish(t.Context(), topology.Subject(topology.Commits, 0), data); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	r.append(3, 2, "p", "view")
+	eventually(t, "it is claimed again", func() bool { return r.lastCommit().Epoch > owned.Epoch+1 })
+	if took := time.Since(began); took > bus.AckTimeout/2 {
+		t.Errorf("it took %s", took)
 	}
 }
