@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -26,6 +27,10 @@ func TestVolatileConsumerDoesNotWaitForItsNode(t *testing.T) {
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "LOG", Subjects: []string{"LOG.*"}, Replicas: 3}); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "the node that we are connected to knows of the stream", func() bool {
+		_, err := js.Publish(t.Context(), "LOG.0", nil, jetstream.WithExpectLastSequence(99)) // which is refused
+		return !errors.Is(err, jetstream.ErrNoStreamResponse)
+	})
 	fill(t, conn, "LOG.0", 1, 100)
 	read := func() (first uint64, err error) {
 		p, err := OpenConsumer(t.Context(), js, Consumer{Stream: "LOG", Subject: "LOG.0", Durable: "reader", Batch: 10, Volatile: true})

@@ -82,7 +82,7 @@ func NewWave(conn *nats.Conn) (*Wave, error) {
 func (w *Wave) Publish(m *nats.Msg) (int, error) {
 	w.mu.Lock()
 	index, round := len(w.acks), w.round
-	w.send()
+	w.sending()
 	w.acks = append(w.acks, Ack{Err: ErrNoAnswer})
 	w.mu.Unlock()
 	m.Reply = w.replies(round, strconv.Itoa(index))
@@ -100,7 +100,7 @@ func (w *Wave) Publish(m *nats.Msg) (int, error) {
 // once Send has returned. What could not be sent is not waited for.
 func (w *Wave) Send(m *nats.Msg) error {
 	w.mu.Lock()
-	w.send()
+	w.sending()
 	m.Reply = w.shared
 	w.mu.Unlock()
 	if err := w.conn.PublishMsg(m); err != nil {
@@ -162,15 +162,15 @@ func (w *Wave) wait(ctx context.Context) error {
 		select {
 		case <-w.wake:
 		case <-ticker.C:
-			now, doubt := w.progress()
+			now, why := w.progress()
 			if now > confirmed {
 				confirmed, silent, doubted = now, 0, false
 				continue
 			}
-			if doubt != nil && doubted {
-				return fmt.Errorf("%w: %w", ErrNoAnswer, doubt)
+			if why != nil && doubted {
+				return fmt.Errorf("%w: %w", ErrNoAnswer, why)
 			}
-			doubted = doubt != nil
+			doubted = why != nil
 			if silent += interval; silent >= w.timeout {
 				return fmt.Errorf("%w (%s)", ErrNoAnswer, w.timeout)
 			}
@@ -222,8 +222,8 @@ func (w *Wave) elected(m *nats.Msg) {
 	}
 }
 
-// send counts a message that is about to be sent. The lock is held.
-func (w *Wave) send() {
+// sending counts a message that is about to be sent. The lock is held.
+func (w *Wave) sending() {
 	if w.sent == 0 {
 		w.doubt.begin()
 	}
