@@ -45,7 +45,9 @@ func NewRelay(js jetstream.JetStream, log *slog.Logger) (*Relay, error) {
 
 // Subscriber reads the commits for the relay.
 func (r *Relay) Subscriber() *bus.Subscriber {
-	return bus.NewSubscriber(r.js, bus.SubscriberConfig{Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Volatile: true, Pace: relayPace, Log: r.log})
+	return bus.NewSubscriber(r.js, bus.SubscriberConfig{
+		Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, BatchBytes: CommitsAhead, Volatile: true, Pace: relayPace, Log: r.log,
+	})
 }
 
 // Handle turns one commit into what leaves it: the Router's handler.

@@ -154,7 +154,9 @@ func (r *SinkReader) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	consumer := bus.Consumer{Stream: topology.Commits, Subject: topology.Commits + ".*", Durable: r.config.Name, Batch: 64, Volatile: true}
+	consumer := bus.Consumer{
+		Stream: topology.Commits, Subject: topology.Commits + ".*", Durable: r.config.Name, Batch: 64, BatchBytes: 4 * CommitsAhead, Volatile: true,
+	}
 	acknowledged, err := consumer.Acknowledged(ctx, js)
 	if err != nil {
 		return err

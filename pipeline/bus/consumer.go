@@ -19,7 +19,7 @@ type Consumer struct {
 	From uint64
 	// Batch is the number of messages asked for at a time, at most.
 	Batch int
-	// BatchBytes is about how much is asked for at a time, by the size of the latest messages. 0: however much.
+	// BatchBytes is about how much is asked for at a time, by the size of the latest messages; see NewPuller. 0: however much.
 	BatchBytes int
 	// Volatile keeps what is acknowledged in one broker's memory: it is forgotten, and the consumer gone, when that broker
 	// restarts, and what is still in the stream comes again. It spares a broker a file that is written several times a

@@ -26,8 +26,6 @@ const (
 	pullExpiry    = 5 * time.Second
 	// lookEvery is how often a puller looks whether somebody else has acknowledged on its consumer.
 	lookEvery = 10 * time.Second
-	// firstSize is what a message is taken to have before one has come, in bytes.
-	firstSize = 16 << 10
 )
 
 // QueueLen is how many messages a connection must hold for a subscription that is read by calls (nats.SyncQueueLen):
@@ -58,7 +56,7 @@ type Puller struct {
 	body     string // of a request, with a place for the number of messages
 	batch    int
 	bytes    int     // about as much as a batch should have; 0: however much
-	size     float64 // of a message, the recent ones' mean
+	size     float64 // of a message, the recent ones' mean; before one has come: as much as a batch
 	open     int     // messages that open requests may still bring
 	requests int     // ever sent: each has its own reply subject
 	last     uint64  // consumer sequence of the last delivery
@@ -68,16 +66,17 @@ type Puller struct {
 	looked time.Time
 }
 
-// NewPuller prepares to read a consumer that was just made, and whose name nobody else knows.
-// Batch is the number of messages asked for at a time.
-func NewPuller(conn *nats.Conn, stream, consumer string, batch int) (*Puller, error) {
-	return newPuller(conn, stream, consumer, batch, 0, "")
+// NewPuller prepares to read a consumer that was just made, and whose name nobody else knows. Batch is the number of
+// messages asked for at a time, at most, and bytes about how much, by the size of the latest messages; 0: however much. Twice
+// that may be on its way: a broker cuts a connection for which more waits than its max_pending, 64 MB by default.
+func NewPuller(conn *nats.Conn, stream, consumer string, batch, bytes int) (*Puller, error) {
+	return newPuller(conn, stream, consumer, batch, bytes, "")
 }
 
 // newPuller names the priority group that the consumer is for; empty: it has none.
 func newPuller(conn *nats.Conn, stream, consumer string, batch, bytes int, group string) (*Puller, error) {
 	p := &Puller{
-		conn: conn, inbox: conn.NewInbox(), batch: batch, bytes: bytes, size: firstSize, heard: time.Now(), looked: time.Now(),
+		conn: conn, inbox: conn.NewInbox(), batch: batch, bytes: bytes, size: float64(bytes), heard: time.Now(), looked: time.Now(),
 		subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
 		body:    fmt.Sprintf(`{"batch":%%d,"expires":%d,"idle_heartbeat":%d,"group":%q}`, pullExpiry, pullHeartbeat, group),
 	}

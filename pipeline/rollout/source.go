@@ -16,6 +16,7 @@ import (
 
 const (
 	readBatch = 256
+	readBytes = 4 << 20
 	// silence is how long nothing may come before it is looked up whether anything is left.
 	silence = time.Second
 	// nearly is how many messages behind the newest one a reader has caught up: what is rewritten while it reads these was
@@ -37,7 +38,7 @@ func (d *drive) read(ctx context.Context, stream string, config jetstream.Consum
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch)
+	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch, readBytes)
 	if err != nil {
 		return err
 	}
