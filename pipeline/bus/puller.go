@@ -56,7 +56,7 @@ type Puller struct {
 	body     string // of a request, with a place for the number of messages
 	batch    int
 	bytes    int     // about as much as a batch should have; 0: however much
-	size     float64 // of a message, the recent ones' mean; before one has come: as much as a batch
+	size     float64 // of a message: the recent ones' mean, at first with one of a whole batch's size among them
 	open     int     // messages that open requests may still bring
 	requests int     // ever sent: each has its own reply subject
 	last     uint64  // consumer sequence of the last delivery
@@ -254,7 +254,7 @@ func (p *Puller) accept(m *nats.Msg) (Delivery, error) {
 	}
 	p.last = delivery
 	p.open--
-	p.size += (float64(len(m.Data)) - p.size) / 16
+	p.size += (float64(len(m.Data)) - p.size) / float64(min(16, 1+p.last)) // so batches begin with 1, 2, 4, 8 small messages
 	return Delivery{Subject: m.Subject, Data: m.Data, Header: m.Header, Sequence: sequence, Stored: stored, reply: m.Reply}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/profile"
 	"attune/pipeline/topology"
@@ -16,7 +17,6 @@ import (
 
 const (
 	readBatch = 256
-	readBytes = 4 << 20
 	// silence is how long nothing may come before it is looked up whether anything is left.
 	silence = time.Second
 	// nearly is how many messages behind the newest one a reader has caught up: what is rewritten while it reads these was
@@ -38,7 +38,11 @@ func (d *drive) read(ctx context.Context, stream string, config jetstream.Consum
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch, readBytes)
+	ahead := pipeline.CommitsAhead
+	if upTo == 0 {
+		ahead = 0 // profiles are small, and what is asked for at once, nobody rewrites in between
+	}
+	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch, ahead)
 	if err != nil {
 		return err
 	}
