@@ -97,7 +97,7 @@ func (p *Puller) Batch() int {
 	if p.bytes == 0 {
 		return p.batch
 	}
-	return max(1, min(p.batch, int(float64(p.bytes)/p.size)))
+	return max(1, int(min(float64(p.batch), float64(p.bytes)/p.size))) // size is 0 where messages are empty
 }
 
 // Next waits for a message and returns what is there then, at most limit messages. It never waits for more.
