@@ -5,21 +5,21 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/embedded/enginetest"
 )
 
-// A volatile consumer is on one node of a cluster. When that one dies, the next reader does not wait until it is back:
-// nobody answers for the consumer meanwhile, and it is made anew on another node.
-func TestVolatileConsumerDoesNotWaitForItsNode(t *testing.T) {
-	t.Parallel()
+// logCluster is a cluster with a stream LOG of LOG.* on all its nodes, as logStream is for one.
+func logCluster(t *testing.T) (*enginetest.Cluster, *nats.Conn, jetstream.JetStream) {
+	t.Helper()
 	cluster := enginetest.NATSCluster(t, 3)
 	conn, err := cluster.Connect()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(conn.Close)
 	js, err := jetstream.New(conn)
 	if err != nil {
 		t.Fatal(err)
@@ -31,6 +31,14 @@ func TestVolatileConsumerDoesNotWaitForItsNode(t *testing.T) {
 		_, err := js.Publish(t.Context(), "LOG.0", nil, jetstream.WithExpectLastSequence(99)) // which is refused
 		return !errors.Is(err, jetstream.ErrNoStreamResponse)
 	})
+	return cluster, conn, js
+}
+
+// A volatile consumer is on one node of a cluster. When that one dies, the next reader does not wait until it is back:
+// nobody answers for the consumer meanwhile, and it is made anew on another node.
+func TestVolatileConsumerDoesNotWaitForItsNode(t *testing.T) {
+	t.Parallel()
+	cluster, conn, js := logCluster(t)
 	fill(t, conn, "LOG.0", 1, 100)
 	read := func() (first uint64, err error) {
 		p, err := OpenConsumer(t.Context(), js, Consumer{Stream: "LOG", Subject: "LOG.0", Durable: "reader", Batch: 10, Volatile: true})

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -34,7 +35,7 @@ func (d *doubt) reason() error {
 	case d.election != "":
 		return fmt.Errorf("stream %s has got another leader since", d.election)
 	case d.conn.Stats().Reconnects != d.reconnects:
-		return fmt.Errorf("the connection was made anew since")
+		return errors.New("the connection was made anew since")
 	}
 	return nil
 }

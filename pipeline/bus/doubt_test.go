@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/embedded/enginetest"
 )
@@ -18,19 +17,7 @@ const doubtful = AckTimeout / 2
 // A stream's new leader knows nothing of what only the one before had, so nobody will answer for that.
 func TestWaveGivesUpWhatAnElectionLost(t *testing.T) {
 	t.Parallel()
-	cluster := enginetest.NATSCluster(t, 3)
-	conn, err := cluster.Connect()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	js, err := jetstream.New(conn)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "LOG", Subjects: []string{"LOG.*"}, Replicas: 3}); err != nil {
-		t.Fatal(err)
-	}
+	_, conn, _ := logCluster(t)
 	w, desk := newWave(t, conn), newResponder(t, conn)
 	publish(t, w, &nats.Msg{Subject: "desk"}) // is not answered, as by a leader that dies
 	desk.take()
@@ -38,7 +25,7 @@ func TestWaveGivesUpWhatAnElectionLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	began := time.Now()
-	_, err = w.Wait(t.Context())
+	_, err := w.Wait(t.Context())
 	if took := time.Since(began); took > doubtful {
 		t.Errorf("it waited %s", took)
 	}

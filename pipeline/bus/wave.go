@@ -60,6 +60,7 @@ func NewWave(conn *nats.Conn) (*Wave, error) {
 		conn: conn, prefix: conn.NewInbox() + ".", timeout: AckTimeout,
 		closed: make(chan struct{}), wake: make(chan struct{}, 1), doubt: doubt{conn: conn},
 	}
+	w.begin(0) // before an election can be told
 	sub, err := conn.Subscribe(w.prefix+"*.*", w.take)
 	if err != nil {
 		return nil, fmt.Errorf("subscribe for confirmations: %w", err)
@@ -73,7 +74,6 @@ func NewWave(conn *nats.Conn) (*Wave, error) {
 		w.Close()
 		return nil, fmt.Errorf("subscribe to elections: %w", err)
 	}
-	w.begin(0)
 	return w, nil
 }
 
