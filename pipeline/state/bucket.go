@@ -22,6 +22,11 @@ import (
 // maxGet is how many keys one request asks for; the broker answers at most 1,024 subjects.
 const maxGet = 1000
 
+// answerBytes is how much one answer brings, and one value more at most; the rest is asked for again. Without a bound it
+// would bring what the broker lets wait for a connection, 64 MB by default: with anything beside it, and with many buckets
+// read on one connection, the broker takes the client for too slow and cuts it.
+const answerBytes = 2 << 20
+
 // getTimeout is how long one answer may take.
 const getTimeout = 10 * time.Second
 
@@ -188,7 +193,7 @@ func (b *Bucket) get(ctx context.Context, keys []string, into map[string]Entry) 
 	if b.newest > 0 {
 		subjects = append(subjects, b.subject(witness))
 	}
-	request, err := json.Marshal(map[string]any{"batch": len(subjects), "multi_last": subjects})
+	request, err := json.Marshal(map[string]any{"batch": len(subjects), "max_bytes": answerBytes, "multi_last": subjects})
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
 	"testing"
@@ -242,11 +243,28 @@ func TestBucketsLoseNoUpdate(t *testing.T) {
 	}
 }
 
-// The broker cuts an answer that is more than it sends at once; nothing may be taken for missing.
-func TestBucketReadsMoreThanOneAnswerHolds(t *testing.T) {
+// An answer is cut where it is more than is sent at once; nothing may be taken for missing. A broker cuts the connection
+// for which more than 64 MiB wait, and this one reads nothing for a while.
+func TestBucketReadsMoreThanAConnectionHolds(t *testing.T) {
 	t.Parallel()
-	b, _ := open(t)
-	const count, size = 90, 1 << 20 // beyond the 64 MiB of one answer
+	var reading sync.RWMutex
+	conn, err := enginetest.NATS(t).Connect(nats.NoReconnect(), func(o *nats.Options) error {
+		o.InProcessServer = haltingServer{o.InProcessServer, &reading}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(conn.Close)
+	js, err := jetstream.New(conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateKeyValue(t.Context(), jetstream.KeyValueConfig{Bucket: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	b := again(t, conn)
+	const count, size = 90, 1 << 20
 	var writes []Write
 	keys := make([]string, count)
 	value := bytes.Repeat([]byte("x"), size)
@@ -255,6 +273,8 @@ func TestBucketReadsMoreThanOneAnswerHolds(t *testing.T) {
 		writes = append(writes, Write{Key: keys[i], Value: value})
 	}
 	put(t, b, writes...)
+	reading.Lock()
+	time.AfterFunc(500*time.Millisecond, reading.Unlock)
 	got, err := b.Get(t.Context(), keys)
 	if err != nil {
 		t.Fatal(err)
@@ -264,6 +284,32 @@ func TestBucketReadsMoreThanOneAnswerHolds(t *testing.T) {
 			t.Errorf("%s has %d bytes at revision %d", k, len(got[k].Value), got[k].Revision)
 		}
 	}
+	if most := answerBytes/size + 1; b.asked < count/most {
+		t.Errorf("%d values of %d bytes came in %d answers, want %d values in each at most", count, size, b.asked, most)
+	}
+}
+
+// haltingServer makes connections that read nothing while somebody else holds reading.
+type haltingServer struct {
+	nats.InProcessConnProvider
+	reading *sync.RWMutex
+}
+
+func (s haltingServer) InProcessConn() (net.Conn, error) {
+	conn, err := s.InProcessConnProvider.InProcessConn()
+	return haltingConn{conn, s.reading}, err
+}
+
+type haltingConn struct {
+	net.Conn
+	reading *sync.RWMutex
+}
+
+func (c haltingConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.reading.RLock()
+	defer c.reading.RUnlock()
+	return n, err
 }
 
 func TestBucketRefusesAnOldAnswer(t *testing.T) {
