@@ -19,13 +19,10 @@ const (
 	readBatch = 256
 	// silence is how long nothing may come before it is looked up whether anything is left.
 	silence = time.Second
-	// nearly is how many messages behind the newest one a reader has caught up: what is rewritten while it reads these was
-	// written twice in a moment, which no folder does.
-	nearly = 256
 )
 
-// read hands the messages of a stream to visit, in order, from a beginning up to the newest one at the moment when the
-// reader catches up, or to the sequence upTo where that is given.
+// read hands the messages of a stream to visit, in order, up to the sequence upTo; 0: until the latest message of each
+// subject was visited, in a stream that is written meanwhile.
 func (d *drive) read(ctx context.Context, stream string, config jetstream.ConsumerConfig, upTo uint64, visit func(bus.Delivery) error) error {
 	js := d.r.config.JetStream
 	config.AckPolicy, config.MemoryStorage, config.InactiveThreshold = jetstream.AckNonePolicy, true, time.Minute
@@ -38,16 +35,12 @@ func (d *drive) read(ctx context.Context, stream string, config jetstream.Consum
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	ahead := pipeline.CommitsAhead
-	if upTo == 0 {
-		ahead = 0 // profiles are small, and what is asked for at once, nobody rewrites in between
-	}
-	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch, ahead)
+	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch, pipeline.CommitsAhead)
 	if err != nil {
 		return err
 	}
 	defer puller.Close()
-	end, last := upTo, upTo > 0
+	reach := stretch{to: upTo}
 	for {
 		wait, cancel := context.WithTimeout(ctx, silence)
 		batch, err := puller.Next(wait, readBatch)
@@ -68,28 +61,51 @@ func (d *drive) read(ctx context.Context, stream string, config jetstream.Consum
 			return fmt.Errorf("read %s: %w", stream, err)
 		}
 		for _, one := range batch {
-			if last && one.Sequence > end {
+			if upTo > 0 && one.Sequence > upTo {
 				return nil
 			}
 			if err := visit(one); err != nil {
 				return err
 			}
+			reach.saw(one.Sequence)
 		}
-		at := batch[len(batch)-1].Sequence
-		if last && at >= end {
+		switch {
+		case !reach.ended():
+			continue
+		case upTo > 0 || reach.whole:
 			return nil
 		}
-		if !last && at >= end {
-			if end, err = d.newest(ctx, stream); err != nil {
-				return err
-			}
-			if at >= end {
-				return nil
-			}
-			last = end-at <= nearly
+		end, err := d.newest(ctx, stream)
+		if err != nil {
+			return err
+		}
+		if reach = reach.next(end); reach.ended() {
+			return nil
 		}
 	}
 }
+
+// stretch is a part of a stream that is read while it is written, up to what was the newest message when it began. Who has
+// seen all of it, and what was there before it, has seen the latest message of each subject as of its beginning. One that is
+// missing was replaced, before or after that, and what replaced it may come behind the end: then another stretch is to be
+// read. It ends because a reader is faster than what writes: the stretches become so short that nothing in them is written twice.
+type stretch struct {
+	at, to uint64
+	whole  bool // nothing was missing yet
+}
+
+// next is the stretch from here to the newest message.
+func (s stretch) next(newest uint64) stretch { return stretch{at: s.at, to: newest, whole: true} }
+
+// saw notes the next message.
+func (s *stretch) saw(sequence uint64) {
+	if sequence != s.at+1 && s.at < s.to {
+		s.whole = false
+	}
+	s.at = sequence
+}
+
+func (s *stretch) ended() bool { return s.at >= s.to }
 
 // newest is the last sequence of a stream.
 func (d *drive) newest(ctx context.Context, stream string) (uint64, error) {
