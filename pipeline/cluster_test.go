@@ -233,7 +233,7 @@ func (r *clusterRig) read(stream string) (all []*nats.Msg, err error) {
 	if err != nil {
 		return nil, err
 	}
-	puller, err := bus.NewPuller(r.js.Conn(), stream, consumer.CachedInfo().Name, 500, 0)
+	puller, err := bus.NewPuller(r.js.Conn(), stream, consumer.CachedInfo().Name, 500)
 	if err != nil {
 		return nil, err
 	}

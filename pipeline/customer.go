@@ -25,10 +25,6 @@ const (
 	ReaderClickHouse = "clickhouse"
 )
 
-// CommitsAhead is about how many bytes who reads a partition's commits asks for at a time. A commit may have half a megabyte,
-// so a few dozen for each of many partitions would be more than a broker lets wait for a connection: it cuts it.
-const CommitsAhead = 512 << 10
-
 // CustomerConfig is what the customer chain's worker needs.
 type CustomerConfig struct {
 	JetStream jetstream.JetStream

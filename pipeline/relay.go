@@ -46,7 +46,7 @@ func NewRelay(js jetstream.JetStream, log *slog.Logger) (*Relay, error) {
 // Subscriber reads the commits for the relay.
 func (r *Relay) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(r.js, bus.SubscriberConfig{
-		Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, BatchBytes: CommitsAhead, Volatile: true, Pace: relayPace, Log: r.log,
+		Stream: topology.Commits, Reader: ReaderRelay, Open: r.open, Batch: 64, Volatile: true, Pace: relayPace, Log: r.log,
 	})
 }
 

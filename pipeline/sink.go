@@ -154,8 +154,8 @@ func (r *SinkReader) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	consumer := bus.Consumer{
-		Stream: topology.Commits, Subject: topology.Commits + ".*", Durable: r.config.Name, Batch: 64, BatchBytes: 4 * CommitsAhead, Volatile: true,
+	consumer := bus.Consumer{ // of all partitions, so more at a time than one of them brings
+		Stream: topology.Commits, Subject: topology.Commits + ".*", Durable: r.config.Name, Batch: 64, BatchBytes: 2 << 20, Volatile: true,
 	}
 	acknowledged, err := consumer.Acknowledged(ctx, js)
 	if err != nil {

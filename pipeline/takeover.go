@@ -126,7 +126,7 @@ func (p *partition) readTail(ctx context.Context, subject string, mark, claim ui
 	}
 	name := consumer.CachedInfo().Name
 	defer bus.Discard(ctx, js, topology.Commits, name)
-	puller, err := bus.NewPuller(p.c.conn, topology.Commits, name, 64, CommitsAhead)
+	puller, err := bus.NewPuller(p.c.conn, topology.Commits, name, 64)
 	if err != nil {
 		return err
 	}

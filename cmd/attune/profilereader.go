@@ -176,7 +176,7 @@ func (r *profileReader) readTail(ctx context.Context, f *found, id string) (enco
 	}
 	name := consumer.CachedInfo().Name
 	defer bus.Discard(ctx, r.js, topology.Commits, name)
-	puller, err := bus.NewPuller(r.js.Conn(), topology.Commits, name, tailBatch, pipeline.CommitsAhead)
+	puller, err := bus.NewPuller(r.js.Conn(), topology.Commits, name, tailBatch)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -19,7 +20,8 @@ type Consumer struct {
 	From uint64
 	// Batch is the number of messages asked for at a time, at most.
 	Batch int
-	// BatchBytes is about how much is asked for at a time, by the size of the latest messages; see NewPuller. 0: however much.
+	// BatchBytes is about how much is asked for at a time, by the size of the latest messages; twice that may be on its way.
+	// 0: half a megabyte.
 	BatchBytes int
 	// Volatile keeps what is acknowledged in one broker's memory: it is forgotten, and the consumer gone, when that broker
 	// restarts, and what is still in the stream comes again. It spares a broker a file that is written several times a
@@ -61,7 +63,7 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 	if err != nil {
 		return nil, fmt.Errorf("create consumer %s of %s: %w", c.Durable, c.Stream, err)
 	}
-	p, err := newPuller(js.Conn(), c.Stream, c.Durable, c.Batch, c.BatchBytes, word)
+	p, err := newPuller(js.Conn(), c.Stream, c.Durable, c.Batch, cmp.Or(c.BatchBytes, batchBytes), word)
 	if err != nil {
 		return nil, err
 	}

@@ -9,11 +9,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// followBatch and followBytes are how many messages are asked for at a time, and about how much.
-const (
-	followBatch = 64
-	followBytes = 1 << 20
-)
+// followBatch is how many messages are asked for at a time, at most.
+const followBatch = 64
 
 // Follow hands take each message of a stream after a position, in order and once, until ctx ends: for what a process
 // knows of what all of them write. What goes wrong, take's errors too, is logged and tried again from where it was.
@@ -47,7 +44,7 @@ func follow(ctx context.Context, js jetstream.JetStream, stream string, position
 	}
 	name := consumer.CachedInfo().Name
 	defer Discard(ctx, js, stream, name)
-	puller, err := NewPuller(js.Conn(), stream, name, followBatch, followBytes)
+	puller, err := NewPuller(js.Conn(), stream, name, followBatch)
 	if err != nil {
 		return err
 	}

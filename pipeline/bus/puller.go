@@ -26,6 +26,9 @@ const (
 	pullExpiry    = 5 * time.Second
 	// lookEvery is how often a puller looks whether somebody else has acknowledged on its consumer.
 	lookEvery = 10 * time.Second
+	// batchBytes is about how much a reader asks for at a time unless it says otherwise. A broker cuts the connection for which
+	// more than its max_pending waits, 64 MB by default, and a worker has a few readers for each partition on one connection.
+	batchBytes = 512 << 10
 )
 
 // QueueLen is how many messages a connection must hold for a subscription that is read by calls (nats.SyncQueueLen):
@@ -55,8 +58,8 @@ type Puller struct {
 	subject  string
 	body     string // of a request, with a place for the number of messages
 	batch    int
-	bytes    int     // about as much as a batch should have; 0: however much
-	size     float64 // of a message: the recent ones' mean, at first with one of a whole batch's size among them
+	bytes    int     // about as much as a batch should have
+	size     float64 // of a message: the recent ones' mean, at first with one among them that is as large as can be
 	open     int     // messages that open requests may still bring
 	requests int     // ever sent: each has its own reply subject
 	last     uint64  // consumer sequence of the last delivery
@@ -67,16 +70,16 @@ type Puller struct {
 }
 
 // NewPuller prepares to read a consumer that was just made, and whose name nobody else knows. Batch is the number of
-// messages asked for at a time, at most, and bytes about how much, by the size of the latest messages; 0: however much. Twice
-// that may be on its way: a broker cuts a connection for which more waits than its max_pending, 64 MB by default.
-func NewPuller(conn *nats.Conn, stream, consumer string, batch, bytes int) (*Puller, error) {
-	return newPuller(conn, stream, consumer, batch, bytes, "")
+// messages asked for at a time, at most; of large ones about half a megabyte is asked for, by the size of the latest.
+// Twice that may be on its way.
+func NewPuller(conn *nats.Conn, stream, consumer string, batch int) (*Puller, error) {
+	return newPuller(conn, stream, consumer, batch, batchBytes, "")
 }
 
 // newPuller names the priority group that the consumer is for; empty: it has none.
 func newPuller(conn *nats.Conn, stream, consumer string, batch, bytes int, group string) (*Puller, error) {
 	p := &Puller{
-		conn: conn, inbox: conn.NewInbox(), batch: batch, bytes: bytes, size: float64(bytes), heard: time.Now(), looked: time.Now(),
+		conn: conn, inbox: conn.NewInbox(), batch: batch, bytes: bytes, size: float64(min(bytes, int(conn.MaxPayload()))), heard: time.Now(), looked: time.Now(),
 		subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer,
 		body:    fmt.Sprintf(`{"batch":%%d,"expires":%d,"idle_heartbeat":%d,"group":%q}`, pullExpiry, pullHeartbeat, group),
 	}
@@ -94,9 +97,6 @@ func newPuller(conn *nats.Conn, stream, consumer string, batch, bytes int, group
 // Batch is how many messages are asked for at a time now. The broker could count bytes instead, but does not say so when
 // a request ends with its last one.
 func (p *Puller) Batch() int {
-	if p.bytes == 0 {
-		return p.batch
-	}
 	return max(1, int(min(float64(p.batch), float64(p.bytes)/p.size))) // size is 0 where messages are empty
 }
 

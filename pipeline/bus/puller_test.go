@@ -224,7 +224,7 @@ func TestPullerAsksInVainForAnothersMessages(t *testing.T) {
 	fill(t, conn, "LOG.0", 1, 10)
 	first := openPuller(t, js, 1, 5) // has not asked for anything yet
 	second := openPuller(t, js, 1, 5)
-	third, err := NewPuller(conn, "LOG", "reader-0", 5, 0) // knows nothing but the name
+	third, err := NewPuller(conn, "LOG", "reader-0", 5) // knows nothing but the name
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,6 @@ func TestPullerAsksInVainForAnothersMessages(t *testing.T) {
 	pull(t, second, 11, 2, 10)
 }
 
-// The new consumer begins where it is opened also for those who look at it from outside.
 // A former reader's acknowledgement comes late: the broker would ignore the new reader's own for long.
 func TestPullerNoticesAFormerReadersAcknowledgement(t *testing.T) {
 	t.Parallel()
@@ -289,7 +288,7 @@ func TestPullerNoticesThatAForeignRequestTookADelivery(t *testing.T) {
 			if _, err := js.CreateConsumer(t.Context(), "LOG", jetstream.ConsumerConfig{Name: "shared", FilterSubject: "LOG.0", AckPolicy: jetstream.AckNonePolicy}); err != nil {
 				t.Fatal(err)
 			}
-			p, err := NewPuller(conn, "LOG", "shared", 10, 0)
+			p, err := NewPuller(conn, "LOG", "shared", 10)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -416,7 +415,7 @@ func TestPullerMissesTheServer(t *testing.T) {
 func TestPullerWithoutConsumer(t *testing.T) {
 	t.Parallel()
 	conn, _ := logStream(t)
-	p, err := NewPuller(conn, "LOG", "nobody", 10, 0)
+	p, err := NewPuller(conn, "LOG", "nobody", 10)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ type SubscriberConfig struct {
 	Open Opener
 	// Batch is the most messages taken for one commit. Default 500.
 	Batch int
-	// BatchBytes is about how large a batch becomes at most, by the size of the latest messages. Default: however large.
+	// BatchBytes is about how large a batch becomes at most, by the size of the latest messages. Default 512 KiB.
 	BatchBytes int
 	// Pace lets one batch begin in each such time, unless the one before was full: when messages come faster than that, they
 	// share a batch and its requests. The times are the wall clock's multiples of Pace, later by Phase, so that topics, and

@@ -125,9 +125,9 @@ func TestSubscriberKeepsTheOrderOfEachTopicOverNacks(t *testing.T) {
 // However fast messages come, one batch begins with each beat, and holds what has come meanwhile.
 func TestSubscriberPacesBatches(t *testing.T) {
 	t.Parallel()
-	const pace, count = 60 * time.Millisecond, 100
+	const pace, before, count = 60 * time.Millisecond, 100, 100
 	conn, js := logStream(t)
-	book, begun := &ledger{}, make(chan time.Time, count)
+	book, begun := &ledger{}, make(chan time.Time, before+count)
 	sub := NewSubscriber(js, SubscriberConfig{Stream: "LOG", Reader: "reader", Whole: true, Pace: pace, Open: func(ctx context.Context, topic string) (Session, error) {
 		s, err := book.opener(ctx, topic)
 		return beginning{s, begun}, err
@@ -135,14 +135,22 @@ func TestSubscriberPacesBatches(t *testing.T) {
 	stop := route(t, sub, func(m *message.Message) error {
 		return From(m.Context()).Each(func(Delivery, any) error { return nil })
 	}, "LOG.0")
+	acknowledged := func(sequence uint64) {
+		eventually(t, "everything is acknowledged", func() bool {
+			consumer, err := js.Consumer(t.Context(), "LOG", "reader-0")
+			return err == nil && consumer.CachedInfo().AckFloor.Stream == sequence
+		})
+	}
+	fill(t, conn, "LOG.0", 1, before)
+	acknowledged(before) // a reader begins with small batches, until it knows how large messages are
+	for len(begun) > 0 {
+		<-begun
+	}
 	for i := range count {
-		fill(t, conn, "LOG.0", 1+i, 1)
+		fill(t, conn, "LOG.0", before+1+i, 1)
 		time.Sleep(time.Millisecond)
 	}
-	eventually(t, "everything is acknowledged", func() bool {
-		consumer, err := js.Consumer(t.Context(), "LOG", "reader-0")
-		return err == nil && consumer.CachedInfo().AckFloor.Stream == count
-	})
+	acknowledged(before + count)
 	stop()
 	close(begun)
 	var first, last time.Time

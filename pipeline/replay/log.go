@@ -14,7 +14,6 @@ import (
 
 const (
 	logBatch = 256
-	logBytes = 4 << 20
 	// logAttempts is how often reading begins again without a single record in between.
 	logAttempts = 5
 	// logPatience is how long no record comes before it is looked up whether there are any left.
@@ -99,7 +98,7 @@ func (l *logReader) open(ctx context.Context) (more bool, err error) {
 		return false, fmt.Errorf("read %s: %w", l.subject, err)
 	}
 	l.consumer = consumer.CachedInfo().Name
-	if l.puller, err = bus.NewPuller(l.js.Conn(), topology.Events, l.consumer, logBatch, logBytes); err != nil {
+	if l.puller, err = bus.NewPuller(l.js.Conn(), topology.Events, l.consumer, logBatch); err != nil {
 		return false, fmt.Errorf("read %s: %w", l.subject, err)
 	}
 	return true, nil

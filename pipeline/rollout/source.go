@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/profile"
 	"attune/pipeline/topology"
@@ -35,7 +34,7 @@ func (d *drive) read(ctx context.Context, stream string, config jetstream.Consum
 	if consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
-	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch, pipeline.CommitsAhead)
+	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch)
 	if err != nil {
 		return err
 	}

@@ -271,7 +271,7 @@ func (b *bench) runUntilKilled(t *testing.T, when string, step int, calls []stri
 	})}
 	defer worker.stage.Close()
 	subscriber := bus.NewSubscriber(js, bus.SubscriberConfig{
-		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, Delete: true, Log: log,
+		Stream: topology.Raw, Reader: pipeline.ReaderNormalize, BatchBytes: 1 << 30, Delete: true, Log: log, // all that is there, also at first
 		Open: func(ctx context.Context, topic string) (bus.Session, error) {
 			opened, err := worker.stage.open(ctx, topic)
 			if err != nil {
