@@ -132,7 +132,7 @@ func (r *rig) put(subject string, data []byte) uint64 {
 }
 
 // flow appends events of 40 people, with all that a log may hold in between: repeats, wake-ups, records that
-// can't be used, and such that make a stage fail.
+// can't be used, and such that make a stage fail. It returns the position of the last one that leads to a commit.
 func (r *rig) flow(count int) (last uint64) {
 	r.t.Helper()
 	chance := rand.New(rand.NewPCG(r.ordinal, 5))
@@ -143,9 +143,10 @@ func (r *rig) flow(count int) (last uint64) {
 			Occurred: event.Instant(r.ordinal) * 60_000, Accepted: event.Instant(r.ordinal) * 60_000,
 			Source: event.Source{Name: "test", Ordinal: r.ordinal, After: r.ordinal - 1},
 		}
+		repeats := 0
 		switch chance.IntN(20) {
 		case 0:
-			r.publish(e) // and again below
+			repeats = 1
 		case 1:
 			e.Type, e.Name, e.ID = event.Wake, "", ""
 		case 2:
@@ -158,6 +159,9 @@ func (r *rig) flow(count int) (last uint64) {
 			e.Name, e.Type = "panic", event.Track
 		}
 		last = r.publish(e)
+		for range repeats {
+			r.publish(e) // alone in a batch it leads to no commit
+		}
 	}
 	return last
 }
@@ -182,7 +186,7 @@ func (r *rig) stream(name string) jetstream.Stream {
 	return s
 }
 
-// wait until the newest commit is at a position, or a repeat before it.
+// wait until the newest commit is at a position or behind it.
 func (r *rig) wait(position uint64) {
 	r.t.Helper()
 	commits := r.stream(topology.Commits)
