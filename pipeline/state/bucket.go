@@ -27,7 +27,7 @@ const maxGet = 1000
 // read on one connection, the broker takes the client for too slow and cuts it.
 const answerBytes = 2 << 20
 
-// getTimeout is how long one answer may take.
+// getTimeout is how long nothing may be answered.
 const getTimeout = 10 * time.Second
 
 // witness is the key of a deletion marker. An answer without any hit does not say how new it is; so whoever knows
@@ -92,7 +92,7 @@ func (b *Bucket) Get(ctx context.Context, keys []string) (map[string]Entry, erro
 	for start := 0; start < len(keys); start += maxGet {
 		part := keys[start:min(start+maxGet, len(keys))]
 		for len(part) > 0 {
-			rest, err := b.get(ctx, part, got)
+			rest, err := b.some(ctx, part, got)
 			if err != nil {
 				return nil, fmt.Errorf("read %d keys of bucket %s: %w", len(part), b.name, err)
 			}
@@ -183,8 +183,20 @@ func (b *Bucket) Refresh(ctx context.Context) error {
 
 func (b *Bucket) subject(key string) string { return subjectOf(b.name, key) }
 
+// some asks until some of the keys are answered, and returns the others.
+func (b *Bucket) some(ctx context.Context, keys []string, into map[string]Entry) (rest []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, getTimeout)
+	defer cancel()
+	for {
+		if rest, err = b.get(ctx, keys, into); err != nil || len(rest) < len(keys) {
+			return rest, err
+		}
+	}
+}
+
 // get asks once and returns the keys to be asked for again: none, those that the broker's answer had no room
-// for, or all, from a replica that lags behind what is known to be stored.
+// for, or all: of an answer that lost a part on its way, as while the client connects to another node, and of a replica
+// that lags behind what is known to be stored.
 func (b *Bucket) get(ctx context.Context, keys []string, into map[string]Entry) (rest []string, err error) {
 	subjects := make([]string, len(keys), len(keys)+1)
 	for i, k := range keys {
@@ -202,8 +214,7 @@ func (b *Bucket) get(ctx context.Context, keys []string, into map[string]Entry) 
 	if err := b.conn.PublishRequest("$JS.API.DIRECT.GET.KV_"+b.name, reply, request); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, getTimeout)
-	defer cancel()
+	last, lost := "0", false // the value before, as the next one names it
 	for {
 		m, err := b.sub.NextMsgWithContext(ctx)
 		if err != nil {
@@ -212,9 +223,14 @@ func (b *Bucket) get(ctx context.Context, keys []string, into map[string]Entry) 
 		if m.Subject != reply {
 			continue // late answer to an abandoned request
 		}
-		switch status, description := m.Header.Get("Status"), m.Header.Get("Description"); {
+		status, description := m.Header.Get("Status"), m.Header.Get("Description")
+		lost = lost || (status == "" || status == "204") && m.Header.Get("Nats-Last-Sequence") != last
+		switch {
 		case status == "":
+			last = m.Header.Get("Nats-Sequence")
 			b.store(m, into)
+		case status == "204" && lost:
+			return anew(keys, into), nil
 		case status == "404" && description == "No Results" && b.newest > 0:
 			return keys, b.attest(ctx)
 		case status == "404" && description == "No Results":
@@ -238,26 +254,31 @@ func (b *Bucket) attest(ctx context.Context) error {
 	if _, err := b.wave.Wait(ctx); err != nil && !bus.IsConflict(err) {
 		return err
 	}
-	return lagPause(ctx)
+	return b.lagPause(ctx)
 }
 
 // lagPause gives a replica that lags a moment, before it or another one is asked again.
-func lagPause(ctx context.Context) error {
+func (b *Bucket) lagPause(ctx context.Context) error {
 	select {
 	case <-time.After(5 * time.Millisecond):
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("no answer is as new as revision %d: %w", b.newest, ctx.Err())
 	}
+}
+
+// anew has all keys asked for again.
+func anew(keys []string, into map[string]Entry) []string {
+	for _, k := range keys {
+		into[k] = Entry{}
+	}
+	return keys
 }
 
 // unanswered are the keys to be asked for again, as the end of an answer says.
 func (b *Bucket) unanswered(ctx context.Context, end nats.Header, keys []string, into map[string]Entry) (rest []string, err error) {
 	if upTo, _ := strconv.ParseUint(end.Get("Nats-UpTo-Sequence"), 10, 64); upTo < b.newest {
-		for _, k := range keys {
-			into[k] = Entry{}
-		}
-		return keys, lagPause(ctx)
+		return anew(keys, into), b.lagPause(ctx)
 	}
 	if pending := end.Get("Nats-Num-Pending"); pending == "" || pending == "0" {
 		return nil, nil

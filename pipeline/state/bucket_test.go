@@ -2,17 +2,19 @@ package state
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"go.uber.org/goleak"
@@ -95,7 +97,7 @@ func TestBucketReadsManyKeysAtOnce(t *testing.T) {
 			delete(want, key)
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Errorf("%.2000s", diff)
 	}
 	if got, err := b.Get(t.Context(), nil); err != nil || len(got) != 0 {
@@ -145,10 +147,10 @@ func TestBucketTellsConflictsByIndex(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]int{1, 2, 3, 5}, conflicts); diff != "" {
+	if diff := gocmp.Diff([]int{1, 2, 3, 5}, conflicts); diff != "" {
 		t.Errorf("conflicts: %s", diff)
 	}
-	if diff := cmp.Diff([]uint64{3, 0, 0, 0, 4, 0}, revisions); diff != "" {
+	if diff := gocmp.Diff([]uint64{3, 0, 0, 0, 4, 0}, revisions); diff != "" {
 		t.Errorf("revisions: %s", diff)
 	}
 	if b.Newest() != 4 {
@@ -159,7 +161,7 @@ func TestBucketTellsConflictsByIndex(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]Entry{"a": {[]byte("2"), 3}, "b": {[]byte("1"), 2}, "c": {[]byte("1"), 4}, "d": {}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -168,7 +170,7 @@ func TestBucketStoresAllOrSaysConflict(t *testing.T) {
 	t.Parallel()
 	b, _ := open(t)
 	revisions, err := b.Store(t.Context(), []Write{{Key: "a", Value: []byte("1")}, {Key: "b", Value: []byte("1")}})
-	if diff := cmp.Diff([]uint64{1, 2}, revisions); diff != "" || err != nil || b.Newest() != 2 {
+	if diff := gocmp.Diff([]uint64{1, 2}, revisions); diff != "" || err != nil || b.Newest() != 2 {
 		t.Fatalf("%v, newest %d: %s", err, b.Newest(), diff)
 	}
 	writes := []Write{
@@ -180,7 +182,7 @@ func TestBucketStoresAllOrSaysConflict(t *testing.T) {
 		t.Errorf("%v, %v; want a conflict", revisions, err)
 	}
 	_, conflicts, err := b.Put(t.Context(), writes) // to know: the same again
-	if diff := cmp.Diff([]int{0, 1, 2}, conflicts); diff != "" || err != nil {
+	if diff := gocmp.Diff([]int{0, 1, 2}, conflicts); diff != "" || err != nil {
 		t.Errorf("%v: %s", err, diff)
 	}
 	got, err := b.Get(t.Context(), []string{"a", "b", "c"})
@@ -188,7 +190,7 @@ func TestBucketStoresAllOrSaysConflict(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]Entry{"a": {[]byte("2"), 3}, "b": {[]byte("1"), 2}, "c": {[]byte("1"), 4}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	if revisions, err := b.Store(t.Context(), nil); err != nil || len(revisions) != 0 {
@@ -329,11 +331,9 @@ func TestBucketRefusesAnOldAnswer(t *testing.T) {
 	}
 }
 
-// A replica that lags may know none of the keys, and its answer then does not say how old it is. The server of this
-// test does not answer by itself; the test does, first as such a replica would.
-func TestBucketDoesNotTakeALaggingReplicasWordForNothing(t *testing.T) {
-	t.Parallel()
-	b, _ := open(t)
+// answering has the test answer in the broker's place: as that does, but for what edit makes of the answer of a number.
+func answering(t *testing.T, b *Bucket, edit func(number int, answer []*nats.Msg) []*nats.Msg) {
+	t.Helper()
 	js, err := jetstream.New(b.conn)
 	if err != nil {
 		t.Fatal(err)
@@ -347,7 +347,7 @@ func TestBucketDoesNotTakeALaggingReplicasWordForNothing(t *testing.T) {
 	if stream, err = js.UpdateStream(t.Context(), config); err != nil {
 		t.Fatal(err)
 	}
-	lagging := 3
+	number := 0
 	sub, err := b.conn.Subscribe("$JS.API.DIRECT.GET.KV_b", func(m *nats.Msg) {
 		var request struct {
 			Subjects []string `json:"multi_last"`
@@ -355,46 +355,98 @@ func TestBucketDoesNotTakeALaggingReplicasWordForNothing(t *testing.T) {
 		if err := json.Unmarshal(m.Data, &request); err != nil {
 			t.Error(err)
 		}
-		hits := 0
+		var found []*jetstream.RawStreamMsg
 		for _, subject := range request.Subjects {
-			found, err := stream.GetLastMsgForSubject(t.Context(), subject)
-			if lagging > 0 || err != nil {
-				continue
+			if one, err := stream.GetLastMsgForSubject(t.Context(), subject); err == nil {
+				found = append(found, one)
 			}
-			hits++
-			h := nats.Header{"Nats-Subject": {subject}, "Nats-Sequence": {strconv.FormatUint(found.Sequence, 10)}}
-			if operation := found.Header.Get("KV-Operation"); operation != "" {
+		}
+		slices.SortFunc(found, func(a, b *jetstream.RawStreamMsg) int { return cmp.Compare(a.Sequence, b.Sequence) })
+		var answer []*nats.Msg
+		last := "0"
+		for _, one := range found {
+			h := nats.Header{"Nats-Subject": {one.Subject}, "Nats-Sequence": {strconv.FormatUint(one.Sequence, 10)}, "Nats-Last-Sequence": {last}}
+			last = h.Get("Nats-Sequence")
+			if operation := one.Header.Get("KV-Operation"); operation != "" {
 				h.Set("KV-Operation", operation)
 			}
-			_ = b.conn.PublishMsg(&nats.Msg{Subject: m.Reply, Header: h, Data: found.Data})
+			answer = append(answer, &nats.Msg{Header: h, Data: one.Data})
 		}
 		end := nats.Header{"Status": {"404"}, "Description": {"No Results"}}
-		if hits > 0 {
+		if len(found) > 0 {
 			info, err := stream.Info(t.Context())
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			end = nats.Header{"Status": {"204"}, "Nats-UpTo-Sequence": {strconv.FormatUint(info.State.LastSeq, 10)}, "Nats-Num-Pending": {"0"}}
+			end = nats.Header{"Status": {"204"}, "Nats-UpTo-Sequence": {strconv.FormatUint(info.State.LastSeq, 10)}, "Nats-Num-Pending": {"0"}, "Nats-Last-Sequence": {last}}
 		}
-		lagging--
-		_ = b.conn.PublishMsg(&nats.Msg{Subject: m.Reply, Header: end})
+		for _, one := range edit(number, append(answer, &nats.Msg{Header: end})) {
+			one.Subject = m.Reply
+			_ = b.conn.PublishMsg(one)
+		}
+		number++
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer sub.Unsubscribe()
+	t.Cleanup(func() { _ = sub.Unsubscribe() })
+}
+
+// A replica that lags may know none of the keys, and its answer then does not say how old it is.
+func TestBucketDoesNotTakeALaggingReplicasWordForNothing(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	answering(t, b, func(number int, answer []*nats.Msg) []*nats.Msg {
+		if number < 3 {
+			return []*nats.Msg{{Header: nats.Header{"Status": {"404"}, "Description": {"No Results"}}}}
+		}
+		return answer
+	})
 	put(t, b, Write{Key: "k", Value: []byte("1")})
 	got, err := b.Get(t.Context(), []string{"k", "none"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := map[string]Entry{"k": {Value: []byte("1"), Revision: 1}, "none": {}}
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	if got, err = b.Get(t.Context(), []string{"none"}); err != nil || got["none"].Revision != 0 {
 		t.Errorf("%v, %v", got, err)
+	}
+}
+
+// Whatever of an answer is lost while the client connects to another node: what it held is not taken for missing.
+func TestBucketNoticesThatAPartOfAnAnswerIsLost(t *testing.T) {
+	t.Parallel()
+	b, _ := open(t)
+	var writes []Write
+	var keys []string
+	want := map[string]Entry{}
+	for i := range 4 {
+		w := Write{Key: fmt.Sprint("k", i), Value: []byte{byte(i)}}
+		writes, keys = append(writes, w), append(keys, w.Key)
+		want[w.Key] = Entry{Value: w.Value, Revision: uint64(i + 1)}
+	}
+	put(t, b, writes...)
+	reader := again(t, b.conn) // which knows of nothing that is there
+	lost := [][2]int{{0, 1}, {1, 3}, {3, 4}, {0, 4}}
+	answering(t, b, func(number int, answer []*nats.Msg) []*nats.Msg {
+		if number < len(lost) {
+			return slices.Delete(answer, lost[number][0], lost[number][1])
+		}
+		return answer
+	})
+	got, err := reader.Get(t.Context(), keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if reader.asked != len(lost)+1 {
+		t.Errorf("it was asked %d times, want %d", reader.asked, len(lost)+1)
 	}
 }
 
