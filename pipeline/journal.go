@@ -62,6 +62,9 @@ func (j *journal) note(ctx context.Context, from, to uint64) error {
 	if to <= j.open.To {
 		return nil
 	}
+	if from <= j.open.To { // the token of the overlapping range is another one: nobody would know what is there twice
+		return fmt.Errorf("journal %d to %d: it overlaps with %d to %d", from, to, j.open.From, j.open.To)
+	}
 	next := journalled{Stream: j.stream, From: from, To: to}
 	data, err := json.Marshal(next)
 	if err != nil {

@@ -29,6 +29,10 @@ type Consumer struct {
 	Volatile bool
 }
 
+// ackWait is how long the broker waits before it delivers again what is not acknowledged: longer than anything that a
+// reader waits for may be down.
+const ackWait = 365 * 24 * time.Hour
+
 // OpenConsumer makes the consumer anew and reads it. A former reader of that name ends with ErrConsumerGone: the
 // broker serves the consumer only to requests that know the word its maker gave it.
 //
@@ -48,7 +52,7 @@ func OpenConsumer(ctx context.Context, js jetstream.JetStream, c Consumer) (*Pul
 	config := jetstream.ConsumerConfig{
 		Durable: c.Durable, FilterSubject: c.Subject, AckPolicy: jetstream.AckAllPolicy, MemoryStorage: c.Volatile,
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from,
-		MaxAckPending: -1, AckWait: time.Hour, // redelivery is ours: the consumer is made anew when it is claimed
+		MaxAckPending: -1, AckWait: ackWait, // redelivery is ours: the consumer is made anew when it is claimed
 		// A policy that changes nothing for requests without a threshold, but refuses those of any other group. Of two
 		// readers that make the consumer at once, the second one is refused.
 		PriorityPolicy: jetstream.PriorityPolicyOverflow, PriorityGroups: []string{word},

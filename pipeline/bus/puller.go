@@ -15,6 +15,8 @@ import (
 var (
 	// ErrGap is returned when a delivery is missing: another reader's open request took it, or it was lost on its way.
 	ErrGap = errors.New("a delivery is missing")
+	// ErrRepeat is returned when a message was delivered before: it was not acknowledged for as long as the consumer waits.
+	ErrRepeat = errors.New("a message was delivered again")
 	// ErrPullLost is returned when the broker sends neither messages nor heartbeats.
 	ErrPullLost = errors.New("no heartbeat from the broker")
 	// ErrConsumerGone is returned when the consumer was deleted or made anew, its leader changed, or nobody serves it.
@@ -63,6 +65,7 @@ type Puller struct {
 	open     int     // messages that open requests may still bring
 	requests int     // ever sent: each has its own reply subject
 	last     uint64  // consumer sequence of the last delivery
+	at       uint64  // its stream sequence
 	heard    time.Time
 	// acked is how many deliveries the broker takes to be acknowledged; nil: nobody else can acknowledge any.
 	acked  func(context.Context) (uint64, error)
@@ -252,7 +255,10 @@ func (p *Puller) accept(m *nats.Msg) (Delivery, error) {
 	if delivery != p.last+1 { // the first one too: a former owner's open request may have taken the head
 		return Delivery{}, fmt.Errorf("%w: %d after %d", ErrGap, delivery, p.last)
 	}
-	p.last = delivery
+	if sequence <= p.at {
+		return Delivery{}, fmt.Errorf("%w: %d after %d", ErrRepeat, sequence, p.at)
+	}
+	p.last, p.at = delivery, sequence
 	p.open--
 	p.size += (float64(len(m.Data)) - p.size) / float64(min(16, 1+p.last)) // so batches begin with 1, 2, 4, 8 small messages
 	return Delivery{Subject: m.Subject, Data: m.Data, Header: m.Header, Sequence: sequence, Stored: stored, reply: m.Reply}, nil

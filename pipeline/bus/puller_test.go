@@ -237,6 +237,30 @@ func TestPullerAsksInVainForAnothersMessages(t *testing.T) {
 	pull(t, second, 11, 2, 10)
 }
 
+// What comes again is another delivery, with a number that follows: it must not pass for the next message.
+func TestPullerTakesNothingTwice(t *testing.T) {
+	t.Parallel()
+	conn, js := logStream(t)
+	fill(t, conn, "LOG.0", 1, 3)
+	_, err := CreateConsumer(t.Context(), js, "LOG", jetstream.ConsumerConfig{
+		Durable: "impatient", FilterSubject: "LOG.0", AckPolicy: jetstream.AckAllPolicy, MaxAckPending: -1, AckWait: 300 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := NewPuller(conn, "LOG", "impatient", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	pull(t, p, 1, 3, 10)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if got, err := p.Next(ctx, 10); !errors.Is(err, ErrRepeat) {
+		t.Errorf("got %d messages, %v; want %v", len(got), err, ErrRepeat)
+	}
+}
+
 // A former reader's acknowledgement comes late: the broker would ignore the new reader's own for long.
 func TestPullerNoticesAFormerReadersAcknowledgement(t *testing.T) {
 	t.Parallel()
