@@ -293,3 +293,98 @@ func TestARolloutSaysThatItWaitsForClickHouse(t *testing.T) {
 		return p.Phase == rollout.Done && p.Failure == "" && !p.Older
 	})
 }
+
+// What the log loses to age while the past is read, of itself or elsewhere, is read elsewhere too.
+func TestALookBackMissesNothingThatAges(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	s.apply(before(), false)
+	defer s.customers()()
+	want := s.people()
+	s.settled()
+	log, err := s.js.Stream(t.Context(), topology.Events)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := log.CachedInfo().State.LastSeq
+	kept := map[uint64]event.Event{}
+	for position := uint64(1); position <= last; position++ {
+		m, err := log.GetMsg(t.Context(), position)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, err := event.Decode(m.Data); err == nil && e.Type == event.Track {
+			kept[position] = e
+		}
+	}
+	age := func(count uint64) { // so many of the oldest go
+		info, err := log.Info(t.Context())
+		if err == nil {
+			err = log.Purge(t.Context(), jetstream.WithPurgeSequence(info.State.FirstSeq+count))
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	age(10)
+	s.apply(after(), false)
+
+	var asked []rollout.Older
+	elsewhere, aged := false, false
+	runner := s.runner(func(c *rollout.Config) {
+		c.Older = func(_ context.Context, o rollout.Older, visit func(*event.Event, uint64) error) error {
+			elsewhere = true
+			defer func() { elsewhere = false }()
+			if asked = append(asked, o); len(asked) == 1 {
+				age(10)
+			}
+			for position := o.After + 1; position < o.Before; position++ {
+				if e, ok := kept[position]; ok {
+					if err := visit(&e, position); err != nil {
+						return err
+					}
+				}
+			}
+			return nil
+		}
+		plan := c.Plan
+		c.Plan = func(ctx context.Context, inForce pipeline.Controls) (rollout.Plan, error) {
+			p, err := plan(ctx, inForce)
+			return wanting{p, func() {
+				if !elsewhere && !aged {
+					aged = true
+					age(60)
+				}
+			}}, err
+		}
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	var work sync.WaitGroup
+	work.Go(func() { runner.Run(ctx) })
+	defer func() { stop(); work.Wait() }()
+	s.wait("it is done", func() bool {
+		p, err := rollout.Look(t.Context(), s.js)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Phase == rollout.Done
+	})
+	s.settled()
+	if diff := cmp.Diff(want, s.members()); diff != "" {
+		t.Errorf("members (-want +got):\n%s", diff)
+	}
+	if len(asked) != 3 { // at first, what was lost meanwhile, and what was lost while the log was read
+		t.Errorf("asked elsewhere for %+v", asked)
+	}
+}
+
+// wanting is told of each event that a plan looks at.
+type wanting struct {
+	rollout.Plan
+	look func()
+}
+
+func (w wanting) Wants(e *event.Event, now event.Instant) bool {
+	w.look()
+	return w.Plan.Wants(e, now)
+}

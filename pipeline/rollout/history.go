@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -53,7 +54,7 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 	if d.progress.Read >= end {
 		return nil
 	}
-	found := past{events: map[string][]pipeline.PastEvent{}}
+	found := past{events: map[string][]pipeline.PastEvent{}, read: d.progress.Read}
 	visit := func(e *event.Event, position uint64) error { // of nil nothing counts
 		found.read, d.progress.Done = position, position
 		if e != nil && plan.Wants(e, now) {
@@ -64,51 +65,121 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 		}
 		return d.appendPast(ctx, &found)
 	}
-	if err := d.readOlder(ctx, plan, since, visit); err != nil {
-		return err
+	past := pastReader{drive: d, plan: plan, since: since, end: end, found: &found, visit: visit}
+	for {
+		if err := past.older(ctx); err != nil {
+			return err
+		}
+		err := past.log(ctx)
+		if err != nil && !errors.Is(err, errAged) {
+			return err
+		}
+		if err := d.appendPast(ctx, &found); err != nil || !past.aged {
+			return err
+		}
+	}
+}
+
+// errAged tells that the log lost what was to be read of it next.
+var errAged = errors.New("the log lost it to age")
+
+// pastReader reads what occurred since an instant up to a position: of the log, and of what the log has lost, elsewhere.
+type pastReader struct {
+	*drive
+	plan  Plan
+	since event.Instant
+	end   uint64
+	found *past
+	visit func(e *event.Event, position uint64) error
+	aged  bool // the log lost some of it while it was read
+}
+
+// lost is up to where what is to be read next can't be had of the log; 0: the log has it.
+func (r *pastReader) lost(ctx context.Context) (before uint64, err error) {
+	if r.r.config.Older == nil {
+		return 0, nil
+	}
+	log, err := r.r.config.JetStream.Stream(ctx, topology.Events)
+	if err != nil {
+		return 0, fmt.Errorf("look up %s: %w", topology.Events, err)
+	}
+	state := log.CachedInfo().State
+	before = min(state.FirstSeq, r.end+1)
+	if r.found.read+1 >= before || state.Msgs > 0 && !r.since.Time().Before(state.FirstTime) {
+		return 0, nil
+	}
+	return before, nil
+}
+
+// older visits what the log has lost to age, also what it loses meanwhile: what is found is appended at a bounded rate.
+func (r *pastReader) older(ctx context.Context) error {
+	for {
+		before, err := r.lost(ctx)
+		if err != nil {
+			return err
+		}
+		if before == 0 {
+			r.progress.Older = false
+			return nil
+		}
+		r.progress.Older = true
+		if err := r.note(ctx); err != nil {
+			return err
+		}
+		asked := Older{Names: r.plan.Events(), Since: r.since, After: r.found.read, Before: before}
+		if err := r.r.config.Older(ctx, asked, r.visit); err != nil {
+			return fmt.Errorf("read what the log does not have any more: %w", err)
+		}
+		if err := r.visit(nil, before-1); err != nil {
+			return err
+		}
+		r.progress.Older, r.progress.Failure = false, ""
+		if err := r.note(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// log visits what the log has, until it lost what comes next: [errAged].
+func (r *pastReader) log(ctx context.Context) error {
+	r.aged = false
+	if r.found.read >= r.end {
+		return nil
 	}
 	from := jetstream.ConsumerConfig{FilterSubject: topology.Events + ".*"}
-	switch began := since.Time(); {
-	case d.progress.Read > 0:
-		from.DeliverPolicy, from.OptStartSeq = jetstream.DeliverByStartSequencePolicy, d.progress.Read+1
-	case since > 0:
+	switch began := r.since.Time(); {
+	case r.found.read > 0:
+		from.DeliverPolicy, from.OptStartSeq = jetstream.DeliverByStartSequencePolicy, r.found.read+1
+	case r.since > 0:
 		from.DeliverPolicy, from.OptStartTime = jetstream.DeliverByStartTimePolicy, &began
 	}
 	applied := appliedRecords{}
-	err = d.read(ctx, topology.Events, from, end, func(one bus.Delivery) error {
+	err := r.read(ctx, topology.Events, from, r.end, func(one bus.Delivery) error {
+		if one.Sequence > r.found.read+1 {
+			if err := r.check(ctx); err != nil {
+				return err
+			}
+		}
 		e, err := event.Decode(one.Data)
 		if err != nil || !applied.has(one.Subject, &e) {
-			return visit(nil, one.Sequence)
+			return r.visit(nil, one.Sequence)
 		}
-		return visit(&e, one.Sequence)
+		return r.visit(&e, one.Sequence)
 	})
 	if err != nil {
 		return err
 	}
-	return d.appendPast(ctx, &found)
+	return r.check(ctx)
 }
 
-// readOlder visits what the log has lost to age.
-func (d *drive) readOlder(ctx context.Context, plan Plan, since event.Instant, visit func(*event.Event, uint64) error) error {
-	log, err := d.r.config.JetStream.Stream(ctx, topology.Events)
-	if err != nil {
-		return fmt.Errorf("look up %s: %w", topology.Events, err)
-	}
-	state := log.CachedInfo().State
-	if d.r.config.Older == nil || d.progress.Read+1 >= state.FirstSeq || state.Msgs > 0 && !since.Time().Before(state.FirstTime) {
-		d.progress.Older = false
-		return nil
-	}
-	d.progress.Older = true
-	if err := d.note(ctx); err != nil {
+// check tells where the log no longer has what comes next.
+func (r *pastReader) check(ctx context.Context) error {
+	before, err := r.lost(ctx)
+	if err != nil || before == 0 {
 		return err
 	}
-	asked := Older{Names: plan.Events(), Since: since, After: d.progress.Read, Before: state.FirstSeq}
-	if err := d.r.config.Older(ctx, asked, visit); err != nil {
-		return fmt.Errorf("read what the log does not have any more: %w", err)
-	}
-	d.progress.Older, d.progress.Failure = false, ""
-	return d.note(ctx)
+	r.aged = true
+	return errAged
 }
 
 // take keeps what is asked of an event.
