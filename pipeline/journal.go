@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline/bus"
@@ -90,18 +89,12 @@ func (j *journal) resume(ctx context.Context, js jetstream.JetStream, acknowledg
 		return acknowledged + 1, nil
 	}
 	// The leader is asked: a replica that lags may not have it yet.
-	leader, err := js.Conn().JetStream()
+	next, err := bus.NextAtLeader(ctx, js.Conn(), topology.Commits, topology.Commits+".*", j.open.To)
 	if err != nil {
 		return 0, fmt.Errorf("look up commit %d: %w", j.open.To, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, bus.Patience)
-	defer cancel()
-	_, err = leader.GetMsg(topology.Commits, j.open.To, nats.Context(ctx))
-	if errors.Is(err, nats.ErrMsgNotFound) {
+	if next != j.open.To {
 		return j.open.To + 1, nil // only what is acknowledged is ever purged
-	}
-	if err != nil {
-		return 0, fmt.Errorf("look up commit %d: %w", j.open.To, err)
 	}
 	return j.open.From, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"attune/pipeline"
+	"attune/pipeline/bus"
 	"attune/pipeline/topology"
 )
 
@@ -36,21 +37,17 @@ func (d *drive) arrive(ctx context.Context) error {
 // passed waits until the reader of each partition has passed what the stream holds of it now.
 func (d *drive) passed(ctx context.Context, name, reader string) error {
 	js := d.r.config.JetStream
-	stream, err := js.Stream(ctx, name)
-	if err != nil {
-		return fmt.Errorf("look up %s: %w", name, err)
-	}
 	for p := range d.r.config.Partitions {
-		last, err := stream.GetLastMsgForSubject(ctx, topology.Subject(name, p))
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			continue
-		}
+		last, err := bus.LastAtLeader(ctx, js.Conn(), name, topology.Subject(name, p))
 		if err != nil {
-			return fmt.Errorf("read the newest of %s.%d: %w", name, p, err)
+			return err
+		}
+		if last == 0 {
+			continue
 		}
 		for {
 			consumer, err := js.Consumer(ctx, name, topology.Durable(reader, p))
-			if err == nil && consumer.CachedInfo().AckFloor.Stream >= last.Sequence {
+			if err == nil && consumer.CachedInfo().AckFloor.Stream >= last {
 				break
 			}
 			if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) { // it is made anew when the partition changes hands

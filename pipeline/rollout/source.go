@@ -18,28 +18,35 @@ const (
 	readBatch = 256
 	// silence is how long nothing may come before it is looked up whether anything is left.
 	silence = time.Second
+	// restAtMost is how long a reader may rest, while the log is full or at a low rate, before its consumer is gone.
+	restAtMost = 10 * time.Minute
 )
 
 // read hands the messages of a stream to visit, in order, up to the sequence upTo; 0: until the latest message of each
 // subject was visited, in a stream that is written meanwhile.
 func (d *drive) read(ctx context.Context, stream string, config jetstream.ConsumerConfig, upTo uint64, visit func(bus.Delivery) error) error {
 	js := d.r.config.JetStream
-	config.AckPolicy, config.MemoryStorage, config.InactiveThreshold = jetstream.AckNonePolicy, true, time.Minute
+	config.AckPolicy, config.MemoryStorage, config.InactiveThreshold = jetstream.AckNonePolicy, true, restAtMost
 	consumer, err := js.CreateConsumer(ctx, stream, config)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
 	name := consumer.CachedInfo().Name
 	defer bus.Discard(ctx, js, stream, name)
-	if consumer.CachedInfo().NumPending == 0 {
-		return nil
+	reach := stretch{at: consumer.CachedInfo().Delivered.Stream, to: upTo}
+	// A consumer knows what its node knows, which may lag; and what was sent to a connection that broke is no more pending.
+	left := func() (bool, error) {
+		next, err := bus.NextAtLeader(ctx, js.Conn(), stream, config.FilterSubject, reach.at+1)
+		return next > 0 && (upTo == 0 || next <= upTo), err
+	}
+	if some, err := left(); err != nil || !some {
+		return err
 	}
 	puller, err := bus.NewPuller(js.Conn(), stream, name, readBatch)
 	if err != nil {
 		return err
 	}
 	defer puller.Close()
-	reach := stretch{to: upTo}
 	for {
 		wait, cancel := context.WithTimeout(ctx, silence)
 		batch, err := puller.Next(wait, readBatch)
@@ -48,12 +55,8 @@ func (d *drive) read(ctx context.Context, stream string, config jetstream.Consum
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.Is(err, context.DeadlineExceeded):
-			info, err := consumer.Info(ctx)
-			if err != nil {
-				return fmt.Errorf("read %s: %w", stream, err)
-			}
-			if info.NumPending == 0 {
-				return nil
+			if some, err := left(); err != nil || !some {
+				return err
 			}
 			continue
 		case err != nil:
