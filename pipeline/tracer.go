@@ -200,6 +200,7 @@ func (t *tracer) look(ctx context.Context) error {
 	}
 	m, err := stream.GetLastMsgForSubject(ctx, t.subject)
 	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		t.last = 0 // aged out after an idle time, if there was one
 		return nil
 	}
 	if err != nil {
