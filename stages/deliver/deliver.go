@@ -118,7 +118,7 @@ func New(ctx context.Context, config Config) (*Stage, error) {
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Stage{config: config, records: records{bucket}}, nil
+	return &Stage{config: config, records: records{config.JetStream.Conn(), bucket}}, nil
 }
 
 // Topic is where this destination's deliveries are read.

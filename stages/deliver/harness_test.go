@@ -206,7 +206,7 @@ func (b *bench) record(decision string) Record {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	r, err := records{kv}.find(b.t.Context(), decision)
+	r, err := records{b.js.Conn(), kv}.find(b.t.Context(), decision)
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -3,11 +3,13 @@ package deliver
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"attune/pipeline/bus"
 )
 
 // Outcome is how a delivery ended.
@@ -31,6 +33,8 @@ type Record struct {
 	Response string    `json:"response,omitempty"` // the provider's words, without personal fields
 	Attempt  int       `json:"attempt"`
 	At       time.Time `json:"at"`
+	// Token tells this attempt from any other one.
+	Token string `json:"token,omitempty"`
 
 	revision uint64
 }
@@ -38,22 +42,22 @@ type Record struct {
 func (r Record) ended() bool { return r.State != "" && r.State != attempting && r.State != waiting }
 
 // records are the delivery records, with compare-and-set against a second worker.
-type records struct{ bucket jetstream.KeyValue }
+type records struct {
+	conn   *nats.Conn
+	bucket jetstream.KeyValue
+}
 
-// find reads a record; the zero one when there is none.
+// find reads a record; the zero one when there is none. It is the newest one: the end of a delivery may hang on it.
 func (r records) find(ctx context.Context, decision string) (Record, error) {
-	entry, err := r.bucket.Get(ctx, decision)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return Record{}, nil
+	var record Record
+	value, revision, err := bus.ValueAtLeader(ctx, r.conn, r.bucket.Bucket(), decision)
+	if err == nil && revision > 0 {
+		err = json.Unmarshal(value, &record)
 	}
 	if err != nil {
 		return Record{}, fmt.Errorf("delivery record %s: %w", decision, err)
 	}
-	var record Record
-	if err := json.Unmarshal(entry.Value(), &record); err != nil {
-		return Record{}, fmt.Errorf("delivery record %s: %w", decision, err)
-	}
-	record.revision = entry.Revision()
+	record.revision = revision
 	return record, nil
 }
 
@@ -63,13 +67,15 @@ func (r records) store(ctx context.Context, decision string, record *Record) err
 	if err != nil {
 		return err
 	}
-	if record.revision == 0 {
-		record.revision, err = r.bucket.Create(ctx, decision, data)
+	revision := record.revision
+	if revision == 0 {
+		revision, err = r.bucket.Create(ctx, decision, data)
 	} else {
-		record.revision, err = r.bucket.Update(ctx, decision, data, record.revision)
+		revision, err = r.bucket.Update(ctx, decision, data, revision)
 	}
 	if err != nil {
 		return fmt.Errorf("delivery record %s: %w", decision, err)
 	}
+	record.revision = revision
 	return nil
 }

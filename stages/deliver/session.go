@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -48,8 +49,9 @@ type assignment struct {
 	done     chan struct{} // closed when the work that was begun on it is over; nil: none was
 	err      error         // why that came to no end
 	record   Record
-	unstored bool // the record has an end that could not be stored yet
-	unsent   int  // the attempt that may be stored although nothing was sent; 0: none
+	unstored bool   // the record has an end that could not be stored yet
+	sent     bool   // which is what a destination said
+	unsent   string // the token of the attempt that may be stored although nothing was sent; empty: none
 }
 
 func (s *Stage) open(ctx context.Context, _ string) (bus.Session, error) {
@@ -167,12 +169,12 @@ func (o *session) carryOut(ctx context.Context, a *assignment) error {
 		a.record = record
 		return nil
 	}
-	if a.unstored {
+	if a.unstored && (a.sent || a.record.revision == record.revision) {
 		a.record.revision = record.revision
 		return s.store(ctx, a)
 	}
-	a.record = record
-	if record.State == attempting && record.Attempt != a.unsent && s.config.AfterCrash == Hold {
+	a.record, a.unstored = record, false // an end that was decided by what another one has changed since is none
+	if record.State == attempting && (a.unsent == "" || record.Token != a.unsent) && s.config.AfterCrash == Hold {
 		return s.close(ctx, a, Unknown, "interrupted", "")
 	}
 	for inPlace := 1; ; inPlace++ {
@@ -218,14 +220,15 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 	s, d := o.stage, &a.delivery
 	a.record.State, a.record.At = attempting, s.config.Now().UTC()
 	a.record.Attempt++
-	a.unsent = a.record.Attempt
+	a.record.Token = rand.Text()
+	a.unsent = a.record.Token
 	if err := s.note(ctx, a); err != nil { // from here on a stop waits: half an attempt would be held
 		return nil, err
 	}
 	if err := s.config.faults.at(recordCreated); err != nil {
 		return nil, err
 	}
-	a.unsent = 0
+	a.unsent, a.sent = "", true
 	receipt, failed := s.send(ctx, p.mail)
 	if err := s.config.faults.at(mailSent); err != nil {
 		return nil, err
@@ -247,11 +250,11 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 	}
 	s.config.Log.Warn("delivery failed for the moment", "decision", d.Decision, "destination", d.Destination, "attempt", a.record.Attempt, "error", response)
 	a.record.State, a.record.Response, a.record.At = waiting, response, s.config.Now().UTC()
-	a.unsent = a.record.Attempt // should the next line fail, nothing was sent all the same
+	a.unsent, a.sent = a.record.Token, false // should the next line fail, nothing was sent all the same
 	if err := s.note(ctx, a); err != nil {
 		return nil, err
 	}
-	a.unsent = 0
+	a.unsent = ""
 	return failed, nil
 }
 
