@@ -195,17 +195,15 @@ func (s *Store) append(ctx context.Context, partition int, record event.ControlR
 }
 
 func (s *Store) newest(ctx context.Context, kind string) (record event.ControlRecord, revision uint64, err error) {
-	entry, err := s.controls.Get(ctx, kind)
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return event.ControlRecord{}, 0, nil
+	// Of a version that is not the newest it would be said that nothing changes where it is to come back.
+	value, revision, err := bus.ValueAtLeader(ctx, s.js.Conn(), topology.Controls, kind)
+	if err == nil && revision > 0 {
+		err = json.Unmarshal(value, &record)
 	}
 	if err != nil {
 		return event.ControlRecord{}, 0, fmt.Errorf("newest version of %s: %w", kind, err)
 	}
-	if err := json.Unmarshal(entry.Value(), &record); err != nil {
-		return event.ControlRecord{}, 0, fmt.Errorf("newest version of %s: %w", kind, err)
-	}
-	return record, entry.Revision(), nil
+	return record, revision, nil
 }
 
 // Hash names an object by its content: lower-case hex SHA-256.
