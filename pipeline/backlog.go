@@ -1,6 +1,45 @@
 package pipeline
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// pause waits while too many commits wait. Some may wait only for being folded, and for a commit that states that they
+// are, which nothing else would store during the pause.
+func (p *partition) pause(ctx context.Context) error {
+	for p.c.config.Throttle.full(ctx) {
+		if err := p.stateMark(ctx); err != nil {
+			return err
+		}
+		p.committer.hurry()
+		select {
+		case <-time.After(throttleEvery):
+		case <-p.committer.failing:
+			return p.committer.failed()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// stateMark stores a commit that states the mark and nothing else, if that lets others go.
+func (p *partition) stateMark(ctx context.Context) error {
+	mark, folded := p.cache.mark(p.committer.confirmed())
+	if min(mark, p.committer.worked()) <= p.committer.stated() {
+		return nil
+	}
+	commit := Commit{
+		Epoch: p.epoch, After: p.after, Position: p.after, Sources: p.sources, Controls: p.controls,
+		Mark: mark, Folded: folded, Hash: p.hash.Sum(),
+	}
+	data, err := p.c.commits.Encode(&commit)
+	if err != nil {
+		return err
+	}
+	return p.committer.submit(ctx, unit{commit: &commit, data: data})
+}
 
 // room waits while too many profiles lie only in commits: they can't leave the memory before they are folded, so it
 // would grow for as long as the folds fall behind. There may be as many of them as clean ones.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -244,5 +245,70 @@ func TestDeadLettersRefuseWhenFull(t *testing.T) {
 	all := r.stored(topology.DeadLetter, topology.Subject(topology.DeadLetter, "ingest"))
 	if len(all) != parked || parked == 0 || parked == 100 || all[0].Sequence != 1 {
 		t.Errorf("%d of %d letters are kept", len(all), parked)
+	}
+}
+
+// There were more commits than there may be before the first was folded: what is folded during the pause is stated, and
+// goes. The chain goes on without anybody's help.
+func TestCustomerStatesWhatIsFoldedWhileItPauses(t *testing.T) {
+	t.Parallel()
+	const limit = 16 << 10
+	r := newRig(t, 1)
+	var throttle *pipeline.Throttle
+	stop, _ := r.worker(func(c *pipeline.CustomerConfig) {
+		throttle = pipeline.NewCommitsThrottle(r.js, limit, slog.New(slog.DiscardHandler))
+		c.Throttle, c.CachedProfiles, c.FoldEvery = throttle, 1000, 6*time.Second
+		c.Readers = func(int) []string { return nil }
+	})
+	defer stop()
+	events := uint64(0)
+	view := func() {
+		r.append(events+1, events, fmt.Sprintf("p%d", events%30), "view")
+		events++
+	}
+	eventually(t, "the chain pauses", func() bool { view(); return throttled(throttle) })
+	for range 100 {
+		view()
+	}
+	before := r.lastCommit()
+	if before.Position >= events {
+		t.Error("it does not pause: the test shows nothing")
+	}
+	r.waitPosition(events)
+}
+
+// A pause in which nothing can go costs no more than a commit or two.
+func TestCustomerStatesEachMarkOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	var throttle *pipeline.Throttle
+	stop, _ := r.worker(func(c *pipeline.CustomerConfig) { // whose one reader does not read
+		throttle = pipeline.NewCommitsThrottle(r.js, 16<<10, slog.New(slog.DiscardHandler))
+		c.Throttle, c.CachedProfiles, c.FoldEvery = throttle, 1000, 50*time.Millisecond
+	})
+	defer stop()
+	events := uint64(0)
+	eventually(t, "the chain pauses", func() bool {
+		events++
+		r.append(events, events-1, fmt.Sprintf("p%d", events%30), "view")
+		return throttled(throttle)
+	})
+	time.Sleep(2 * time.Second) // in which it looks four times
+	codec, err := pipeline.NewCommitCodec()
+	if err != nil {
+		t.Fatal(err)
+	}
+	marks := 0
+	for _, m := range r.stored(topology.Commits, topology.Subject(topology.Commits, 0)) {
+		commit, err := codec.Decode(m.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if commit.After == commit.Position {
+			marks++
+		}
+	}
+	if marks > 3 { // with the claim
+		t.Errorf("%d commits state nothing but a mark", marks)
 	}
 }

@@ -29,13 +29,15 @@ type committer struct {
 
 	mu     sync.Mutex
 	last   uint64 // sequence of the newest stored commit
+	work   uint64 // and of the newest one that states more than a mark
 	mark   uint64 // that it states
 	bytes  int64  // stored since the last round of folding
 	err    error
 	closed bool
 }
 
-// unit is one encoded commit; without data there is nothing to store, only to acknowledge after what was before.
+// unit is one encoded commit; without data there is nothing to store, only to acknowledge after what was before, and
+// without ack it states a mark and nothing else.
 type unit struct {
 	commit *Commit // its maps have moved on
 	data   []byte
@@ -137,6 +139,10 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	if err := c.c.config.faults.at(commitNoted); err != nil {
 		return err
 	}
+	if u.ack == nil {
+		return nil
+	}
+	c.worksUpTo(sequence)
 	c.leave(u)
 	if err := u.ack(); err != nil {
 		return err
@@ -171,6 +177,19 @@ func (c *committer) stored(sequence, mark uint64, size int) {
 	if c.bytes += int64(size); c.bytes >= c.c.config.FoldBytes {
 		c.hurry()
 	}
+}
+
+func (c *committer) worksUpTo(sequence uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.work = sequence
+}
+
+// worked is the sequence of the newest stored commit that states more than a mark.
+func (c *committer) worked() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.work
 }
 
 // lighten begins a round of folding, and returns the newest stored commit.

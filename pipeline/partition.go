@@ -65,7 +65,7 @@ func (p *partition) Start() uint64 { return p.position + 1 }
 
 // Begin decodes the records and reads the profiles that are not in memory, all in one request.
 func (p *partition) Begin(ctx context.Context, deliveries []bus.Delivery) ([]any, error) {
-	if err := p.c.config.Throttle.Wait(ctx); err != nil {
+	if err := p.pause(ctx); err != nil {
 		return nil, err
 	}
 	if err := p.room(ctx); err != nil {

@@ -59,7 +59,7 @@ func (p *partition) claim(ctx context.Context) (unfolded int, err error) {
 	maps.Copy(p.sources, claim.Sources)
 	maps.Copy(p.controls, claim.Controls)
 	p.cache.stored(claim.Folded)
-	p.committer = &committer{c: p.c, subject: subject, last: sequence, mark: claim.Mark, cache: p.cache, tracer: newTracer(p.c, p.number, sequence)}
+	p.committer = &committer{c: p.c, subject: subject, last: sequence, work: sequence, mark: claim.Mark, cache: p.cache, tracer: newTracer(p.c, p.number, sequence)}
 	if err := p.readTail(ctx, subject, claim.Mark, sequence); err != nil {
 		return 0, fmt.Errorf("read commits above the mark %d: %w", claim.Mark, err)
 	}

@@ -105,6 +105,9 @@ func (t *Throttle) Wait(ctx context.Context) error {
 
 // full asks the broker, or remembers its last answer. While it gives none, nothing changes.
 func (t *Throttle) full(ctx context.Context) bool {
+	if t == nil {
+		return false
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if time.Now().Before(t.next) {

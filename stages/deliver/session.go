@@ -173,7 +173,7 @@ func (o *session) carryOut(ctx context.Context, a *assignment) error {
 		a.record.revision = record.revision
 		return s.store(ctx, a)
 	}
-	a.record, a.unstored = record, false // an end that was decided by what another one has changed since is none
+	a.record, a.unstored, a.sent = record, false, false // an end that was decided by what another one has changed since is none
 	if record.State == attempting && (a.unsent == "" || record.Token != a.unsent) && s.config.AfterCrash == Hold {
 		return s.close(ctx, a, Unknown, "interrupted", "")
 	}
