@@ -9,7 +9,9 @@ import (
 // Another worker, which has lost the destination and doesn't know it yet, writes the record just after it was read here.
 // What is done must follow from what it wrote.
 func TestWhatAnotherWorkerWroteCounts(t *testing.T) {
-	foreign := func(state Outcome) Record { return Record{State: state, Attempt: 1, Token: "another's", At: time.Now().UTC()} }
+	foreign := func(state Outcome) Record {
+		return Record{State: state, Attempt: 1, Token: "another's", At: time.Now().UTC()}
+	}
 	for _, c := range []struct {
 		name         string
 		person       bool
