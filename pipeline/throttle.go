@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"attune/pipeline/topology"
 )
@@ -21,6 +23,8 @@ const (
 	// that. A reader without a leader, whose node died, would stop the chain otherwise.
 	throttlePatience = time.Second
 	throttlePause    = 10 * time.Second
+	// throttleAsks is how many partitions are asked for at a time.
+	throttleAsks = 32
 )
 
 // Throttle holds a chain back, between two batches, while too much of what it writes waits for its readers. It is
@@ -43,19 +47,26 @@ type Throttle struct {
 // chain. A partition that no customer chain has ever read holds nobody back.
 func NewEventsThrottle(js jetstream.JetStream, partitions int, limit uint64, log *slog.Logger) *Throttle {
 	known := make([]uint64, partitions)
-	return newThrottle(topology.Events, limit, "records of a partition", log, func(ctx context.Context) (most uint64, err error) {
+	return newThrottle(topology.Events, limit, "records of a partition", log, func(ctx context.Context) (uint64, error) {
+		var asking errgroup.Group // many at a time: one after another, hundreds would take longer than they may
+		asking.SetLimit(throttleAsks)
 		for p := range known {
-			consumer, err := js.Consumer(ctx, topology.Events, topology.Durable(ReaderCustomer, p))
-			switch {
-			case err == nil:
-				info := consumer.CachedInfo()
-				known[p] = info.NumPending + uint64(info.NumAckPending)
-			case !errors.Is(err, jetstream.ErrConsumerNotFound): // just being claimed: as before
-				return 0, err
-			}
-			most = max(most, known[p])
+			asking.Go(func() error {
+				consumer, err := js.Consumer(ctx, topology.Events, topology.Durable(ReaderCustomer, p))
+				switch {
+				case err == nil:
+					info := consumer.CachedInfo()
+					known[p] = info.NumPending + uint64(info.NumAckPending)
+				case !errors.Is(err, jetstream.ErrConsumerNotFound): // just being claimed: as before
+					return err
+				}
+				return nil
+			})
 		}
-		return most, nil
+		if err := asking.Wait(); err != nil {
+			return 0, err
+		}
+		return slices.Max(known), nil
 	})
 }
 
