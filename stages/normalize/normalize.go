@@ -146,23 +146,14 @@ func (s *Stage) send(out *output, d bus.Delivery, owner *session, p *prepared) e
 	}
 	e := p.event
 	e.Joins = p.joins
-	// Again, since hashes may be longer than what they stand for. Before it is numbered: the record after one that never came
-	// would be taken for one that overtook it.
-	if err := s.bound(len(e.Properties) + len(e.Traits) + len(e.Context) + len(e.ID) + len(e.Name) + len(e.User)); err != nil {
-		return s.park(out, d, owner, p, err)
+	// Before it is numbered: the record after one that never came would be taken for one that overtook it.
+	if size, most := len(e.Properties)+len(e.Traits)+len(e.Context)+len(e.ID)+len(e.Name)+len(e.User), s.room()/shareOfCommit; size > most {
+		return s.park(out, d, owner, p, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
 	}
 	if err := s.record(out, owner, p, e); err != nil {
 		return err
 	}
 	s.outcome.WithLabelValues("event").Inc()
-	return nil
-}
-
-// bound refuses what is too large for a commit.
-func (s *Stage) bound(size int) error {
-	if most := s.room() / shareOfCommit; size > most {
-		return pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most))
-	}
 	return nil
 }
 

@@ -139,9 +139,6 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 			if p.call, p.parked = parse(raw); p.parked == nil {
 				p.parked = p.call.bound(o.stage.config.Settings)
 			}
-			if c := &p.call; p.parked == nil { // before its id is claimed: it may come again, when more is allowed
-				p.parked = o.stage.bound(len(c.Properties) + len(c.Traits) + len(c.Context) + len(c.ID) + len(c.Name) + len(c.User))
-			}
 			if p.parked == nil {
 				p.fresh = newPlace(profileID(o.stage.stream, p.ordinal), p.call.Accepted, p.ordinal)
 				p.ties = o.linker.pending[p.ordinal] != nil
