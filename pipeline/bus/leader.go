@@ -24,6 +24,12 @@ func LastAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string) 
 	return m.Sequence, err
 }
 
+// LastMessageAtLeader is LastAtLeader with what the message holds.
+func LastMessageAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string) (data []byte, sequence uint64, err error) {
+	m, err := atLeader(ctx, conn, stream, map[string]any{"last_by_subj": subject})
+	return m.Data, m.Sequence, err
+}
+
 // ValueAtLeader is the value of a bucket's key, and its revision; nil and 0: there is none.
 func ValueAtLeader(ctx context.Context, conn *nats.Conn, bucket, key string) (value []byte, revision uint64, err error) {
 	m, err := atLeader(ctx, conn, "KV_"+bucket, map[string]any{"last_by_subj": "$KV." + bucket + "." + key})

@@ -78,18 +78,14 @@ func (l *logReader) batch(ctx context.Context) ([]bus.Delivery, error) {
 
 // open begins to read, unless nothing is left.
 func (l *logReader) open(ctx context.Context) (more bool, err error) {
-	stream, err := l.js.Stream(ctx, topology.Events)
-	if err != nil {
-		return false, fmt.Errorf("look up stream %s: %w", topology.Events, err)
-	}
-	m, err := stream.GetLastMsgForSubject(ctx, l.subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence < l.next {
-		return false, nil
-	}
+	last, err := bus.LastAtLeader(ctx, l.js.Conn(), topology.Events, l.subject) // what is not there was erased
 	if err != nil {
 		return false, fmt.Errorf("look up the last record of %s: %w", l.subject, err)
 	}
-	l.end = min(l.end, m.Sequence)
+	if last < l.next {
+		return false, nil
+	}
+	l.end = min(l.end, last)
 	consumer, err := l.js.CreateConsumer(ctx, topology.Events, jetstream.ConsumerConfig{
 		FilterSubject: l.subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: l.next,
 		AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Minute,

@@ -92,18 +92,14 @@ func (r *Replayer) partition(ctx context.Context, partition int, from *State) (*
 
 // newest is the anchor of the partition's newest commit; zero when there is none yet.
 func (r *Replayer) newest(ctx context.Context, partition int) (anchor, error) {
-	stream, err := r.config.JetStream.Stream(ctx, topology.Commits)
-	if err != nil {
-		return anchor{}, fmt.Errorf("look up stream %s: %w", topology.Commits, err)
-	}
-	m, err := stream.GetLastMsgForSubject(ctx, topology.Subject(topology.Commits, partition))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return anchor{}, nil
-	}
+	data, sequence, err := bus.LastMessageAtLeader(ctx, r.config.JetStream.Conn(), topology.Commits, topology.Subject(topology.Commits, partition))
 	if err != nil {
 		return anchor{}, fmt.Errorf("read the newest commit: %w", err)
 	}
-	commit, err := r.commits.Decode(m.Data)
+	if sequence == 0 {
+		return anchor{}, nil
+	}
+	commit, err := r.commits.Decode(data)
 	if err != nil {
 		return anchor{}, fmt.Errorf("read the newest commit: %w", err)
 	}
@@ -118,12 +114,12 @@ func (r *Replayer) reaches(ctx context.Context, from *State, end uint64) (read u
 		return 0, fmt.Errorf("look up stream %s: %w", topology.Events, err)
 	}
 	info := stream.CachedInfo()
-	m, err := stream.GetLastMsgForSubject(ctx, topology.Subject(topology.Events, from.Partition))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound) || err == nil && m.Sequence <= end:
-		read = info.State.LastSeq
-	case err != nil:
+	last, err := bus.LastAtLeader(ctx, r.config.JetStream.Conn(), topology.Events, topology.Subject(topology.Events, from.Partition))
+	if err != nil {
 		return 0, fmt.Errorf("look up the partition's last record: %w", err)
+	}
+	if last <= end {
+		read = info.State.LastSeq
 	}
 	if end <= max(from.Position, from.Read) || info.State.FirstSeq <= max(from.Position, from.Read)+1 {
 		return read, nil
