@@ -30,6 +30,8 @@ type guard struct {
 	owner       bus.Owner
 	sizes       func(ctx context.Context) (map[string]int64, error)
 	log         *slog.Logger
+
+	told bool // what is in force is in the log of every partition
 }
 
 // run works while it is this process's part, until ctx ends.
@@ -40,6 +42,7 @@ func (g *guard) run(ctx context.Context) {
 		if err != nil {
 			return // ctx has ended
 		}
+		g.told = false // whoever had the part before may have died while telling
 		for held.Err() == nil {
 			if err := g.count(held); err != nil && held.Err() == nil && !failing {
 				failing = true
@@ -74,7 +77,9 @@ func (g *guard) count(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return tellSmall(ctx, g.definitions.store, before.Judge(sizes, workspace))
+	err = tellSmall(ctx, g.definitions.store, before.Judge(sizes, workspace), g.told)
+	g.told = err == nil
+	return err
 }
 
 // beforeSwitch tells that the segments which come into force are too small, unless they were counted before and weren't.
@@ -115,14 +120,15 @@ func readSmall(ctx context.Context, store *control.Store, record event.ControlRe
 	return config.DecodeSmallSegments(object)
 }
 
-// tellSmall puts the segments that are too small in force, if they are others than before.
-func tellSmall(ctx context.Context, store *control.Store, small config.SmallSegments) error {
+// tellSmall puts the segments that are too small in force, unless they are those of before, of which every partition has
+// been told.
+func tellSmall(ctx context.Context, store *control.Store, small config.SmallSegments, told bool) error {
 	object, err := small.Encode()
 	if err != nil {
 		return err
 	}
 	record, err := store.Newest(ctx, pipeline.KindGuards)
-	if err != nil || record.Hash == control.Hash(object) {
+	if err != nil || told && record.Hash == control.Hash(object) {
 		return err
 	}
 	_, _, err = store.Apply(ctx, pipeline.KindGuards, object, time.Now())
@@ -149,7 +155,7 @@ func tellNewSegments(ctx context.Context, store *control.Store, before, next *co
 			all[s.ID] = least
 		}
 	}
-	return tellSmall(ctx, store, all)
+	return tellSmall(ctx, store, all, false)
 }
 
 // segmentSizes counts the members of each segment in ClickHouse, exactly.
