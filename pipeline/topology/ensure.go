@@ -21,6 +21,9 @@ func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
 	if err := checkPartitions(ctx, js, c.Partitions); err != nil {
 		return err
 	}
+	if err := checkQueues(ctx, js, c.OutboxMessages); err != nil {
+		return err
+	}
 	for _, s := range StreamConfigs(c) {
 		if _, err := js.CreateOrUpdateStream(ctx, s); err != nil {
 			return fmt.Errorf("create stream %s: %w", s.Name, err)
@@ -29,6 +32,31 @@ func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
 	for _, b := range BucketConfigs(c) {
 		if _, err := js.CreateOrUpdateKeyValue(ctx, b); err != nil {
 			return fmt.Errorf("create bucket %s: %w", b.Bucket, err)
+		}
+	}
+	return nil
+}
+
+// checkQueues refuses a limit below what a queue holds: the broker would delete its oldest deliveries at once.
+func checkQueues(ctx context.Context, js jetstream.JetStream, limit int64) error {
+	stream, err := js.Stream(ctx, Outbox)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", Outbox, err)
+	}
+	if was := stream.CachedInfo().Config.MaxMsgsPerSubject; was > 0 && was <= limit {
+		return nil
+	}
+	info, err := stream.Info(ctx, jetstream.WithSubjectFilter(Outbox+".>"))
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", Outbox, err)
+	}
+	for subject, held := range info.State.Subjects {
+		if held > uint64(limit) {
+			return fmt.Errorf("outbox_messages: %d is configured, but the queue %s holds %d deliveries, of which the broker would delete the oldest: "+
+				"give %d or more, or let them be delivered first", limit, subject, held, held)
 		}
 	}
 	return nil
