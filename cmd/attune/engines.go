@@ -143,7 +143,8 @@ func connectOptions() []nats.Option {
 
 // connect reaches a NATS server of one's own.
 func connect(c config.NATS) (*nats.Conn, jetstream.JetStream, error) {
-	options := append(connectOptions(), nats.MaxReconnects(-1))
+	// A server that refuses for the moment, as while credentials are exchanged, is asked again too.
+	options := append(connectOptions(), nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort())
 	if c.Credentials != "" {
 		options = append(options, nats.UserCredentials(c.Credentials))
 	}
