@@ -8,11 +8,17 @@ import (
 // pause waits while too many commits wait. Some may wait only for being folded, and for a commit that states that they
 // are, which nothing else would store during the pause.
 func (p *partition) pause(ctx context.Context) error {
-	for p.c.config.Throttle.full(ctx) {
-		if err := p.stateMark(ctx); err != nil {
+	for rounds := 0; p.c.config.Throttle.full(ctx); rounds-- {
+		stated, err := p.stateMark(ctx)
+		if err != nil {
 			return err
 		}
-		p.committer.hurry()
+		if stated {
+			rounds = purgePatience + 2 // it is stored, and then commits wait to go with those of other partitions
+		}
+		if rounds > 0 || p.cache.unfolded() > 0 {
+			p.committer.hurry()
+		}
 		select {
 		case <-time.After(throttleEvery):
 		case <-p.committer.failing:
@@ -25,10 +31,10 @@ func (p *partition) pause(ctx context.Context) error {
 }
 
 // stateMark stores a commit that states the mark and nothing else, if that lets others go.
-func (p *partition) stateMark(ctx context.Context) error {
+func (p *partition) stateMark(ctx context.Context) (stated bool, err error) {
 	mark, folded := p.cache.mark(p.committer.confirmed())
 	if min(mark, p.committer.worked()) <= p.committer.stated() {
-		return nil
+		return false, nil
 	}
 	commit := Commit{
 		Epoch: p.epoch, After: p.after, Position: p.after, Sources: p.sources, Controls: p.controls,
@@ -36,9 +42,9 @@ func (p *partition) stateMark(ctx context.Context) error {
 	}
 	data, err := p.c.commits.Encode(&commit)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return p.committer.submit(ctx, unit{commit: &commit, data: data})
+	return true, p.committer.submit(ctx, unit{commit: &commit, data: data})
 }
 
 // room waits while too many profiles lie only in commits: they can't leave the memory before they are folded, so it

@@ -29,8 +29,8 @@ type committer struct {
 
 	mu     sync.Mutex
 	last   uint64 // sequence of the newest stored commit
-	work   uint64 // and of the newest one that states more than a mark
 	mark   uint64 // that it states
+	work   uint64 // sequence of the newest stored commit that states more than a mark
 	bytes  int64  // stored since the last round of folding
 	err    error
 	closed bool

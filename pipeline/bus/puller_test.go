@@ -243,7 +243,7 @@ func TestPullerTakesNothingTwice(t *testing.T) {
 	conn, js := logStream(t)
 	fill(t, conn, "LOG.0", 1, 3)
 	_, err := CreateConsumer(t.Context(), js, "LOG", jetstream.ConsumerConfig{
-		Durable: "impatient", FilterSubject: "LOG.0", AckPolicy: jetstream.AckAllPolicy, MaxAckPending: -1, AckWait: 300 * time.Millisecond,
+		Durable: "impatient", FilterSubject: "LOG.0", AckPolicy: jetstream.AckAllPolicy, MaxAckPending: -1, AckWait: 2 * time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)

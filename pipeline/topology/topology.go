@@ -22,8 +22,8 @@
 //	                          and claim
 //	DEADLETTER                dead_letter_bytes, 14 days     refuses: what would park waits, and so does its partition
 //	prefetched records        two batches a partition, of    the broker keeps the rest
-//	                          500 messages; of RAW, about
-//	                          1 MiB each
+//	                          500 messages or half a MiB;
+//	                          of RAW 1 MiB, a sink's 2 MiB
 //	commits under way         one a partition, and one more  the chain waits
 //	                          being computed
 //	unfolded profiles         as many as clean ones, 50,000  the chain waits before its next batch and asks for a

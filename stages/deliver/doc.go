@@ -4,7 +4,7 @@
 // # Once
 //
 // A delivery is known by its decision id. Before an attempt its record says "attempting"; after it, the
-// outcome. So a repeat from the log finds the outcome and sends nothing, and what a crash leaves behind is an
+// outcome. Each attempt has a token of its own, so that nobody takes another one's for theirs. So a repeat from the log finds the outcome and sends nothing, and what a crash leaves behind is an
 // attempt whose end nobody saw: the destination's policy decides whether it is held (the default: at most one
 // mail, perhaps none) or resent (at least one mail, perhaps two with the same Message-ID). The same holds when
 // a destination breaks the connection between taking the message and answering.

@@ -220,8 +220,10 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 	s, d := o.stage, &a.delivery
 	a.record.State, a.record.At = attempting, s.config.Now().UTC()
 	a.record.Attempt++
-	a.record.Token = rand.Text()
-	a.unsent = a.record.Token
+	if a.unsent == "" { // the one before may still come to be stored
+		a.unsent = rand.Text()
+	}
+	a.record.Token = a.unsent
 	if err := s.note(ctx, a); err != nil { // from here on a stop waits: half an attempt would be held
 		return nil, err
 	}
