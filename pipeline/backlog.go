@@ -5,19 +5,11 @@ import (
 	"time"
 )
 
-// pause waits while too many commits wait. Some may wait only for being folded, and for a commit that states that they
-// are, which nothing else would store during the pause.
+// pause waits while too many commits wait.
 func (p *partition) pause(ctx context.Context) error {
-	for rounds := 0; p.c.config.Throttle.full(ctx); rounds-- {
-		stated, err := p.stateMark(ctx)
-		if err != nil {
+	for p.c.config.Throttle.full(ctx) {
+		if err := p.relieve(ctx); err != nil {
 			return err
-		}
-		if stated {
-			rounds = purgePatience + 2 // it is stored, and then commits wait to go with those of other partitions
-		}
-		if rounds > 0 || p.cache.unfolded() > 0 {
-			p.committer.hurry()
 		}
 		select {
 		case <-time.After(throttleEvery):
@@ -27,6 +19,31 @@ func (p *partition) pause(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// Idle lets commits go that another partition may wait for.
+func (p *partition) Idle(ctx context.Context) error {
+	if !p.c.config.Throttle.full(ctx) {
+		return nil
+	}
+	return p.relieve(ctx)
+}
+
+// relieve lets those of too many commits go that wait only for being folded, and for a commit that states that they are:
+// nothing else stores one during a pause, or where no record comes.
+func (p *partition) relieve(ctx context.Context) error {
+	stated, err := p.stateMark(ctx)
+	if err != nil {
+		return err
+	}
+	if stated {
+		p.hurries = purgePatience + 2 // it is stored, and then commits wait to go with those of other partitions
+	}
+	if p.hurries > 0 || p.cache.unfolded() > 0 {
+		p.committer.hurry()
+	}
+	p.hurries = max(0, p.hurries-1)
 	return nil
 }
 

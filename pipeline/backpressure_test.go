@@ -312,3 +312,34 @@ func TestCustomerStatesEachMarkOnce(t *testing.T) {
 		t.Errorf("%d commits state nothing but a mark", marks)
 	}
 }
+
+// A partition of which no record comes any more holds commits that others wait for: they go too.
+func TestAnIdlePartitionLetsItsCommitsGo(t *testing.T) {
+	t.Parallel()
+	const limit = 8 << 10
+	r := newRig(t, 1)
+	stop, _ := r.worker(func(c *pipeline.CustomerConfig) {
+		c.Throttle = pipeline.NewCommitsThrottle(r.js, limit, slog.New(slog.DiscardHandler))
+		c.CachedProfiles, c.FoldEvery = 1000, time.Hour
+		c.Readers = func(int) []string { return nil }
+	})
+	defer stop()
+	commits, err := r.js.Stream(t.Context(), topology.Commits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := func() uint64 {
+		info, err := commits.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.State.Bytes
+	}
+	events := uint64(0)
+	eventually(t, "there are too many", func() bool {
+		events++
+		r.append(events, events-1, fmt.Sprintf("p%d", events%30), "view")
+		return held() > limit
+	})
+	eventually(t, "they are gone", func() bool { return held() < limit })
+}

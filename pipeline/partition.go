@@ -35,6 +35,7 @@ type partition struct {
 	records  []record       // and what they are
 	encoded  []byte         // the last profile's bytes, to be used again
 	reads    *state.Bucket
+	hurries  int // rounds of folding to be hurried, when there are too many commits
 	broken   error
 
 	cache     *cache

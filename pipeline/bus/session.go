@@ -23,6 +23,11 @@ type Session interface {
 	Close()
 }
 
+// Idler is implemented by sessions that have something to do every now and then while no message comes.
+type Idler interface {
+	Idle(ctx context.Context) error
+}
+
 // Opener claims a topic.
 type Opener func(ctx context.Context, topic string) (Session, error)
 

@@ -210,6 +210,11 @@ func (s *Subscriber) next(ctx context.Context, session Session, puller *Puller, 
 		if err := session.Err(); err != nil {
 			return nil, err
 		}
+		if idler, ok := session.(Idler); ok {
+			if err := idler.Idle(ctx); err != nil {
+				return nil, err
+			}
+		}
 	}
 }
 
