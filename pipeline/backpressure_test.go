@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -287,13 +289,20 @@ func TestCustomerStatesEachMarkOnce(t *testing.T) {
 		c.Throttle, c.CachedProfiles, c.FoldEvery = throttle, 1000, 50*time.Millisecond
 	})
 	defer stop()
+	var looks atomic.Int64 // of the chain, how much there is
+	sub, err := r.js.Conn().Subscribe("$JS.API.STREAM.INFO."+topology.Commits, func(*nats.Msg) { looks.Add(1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe()
 	events := uint64(0)
 	eventually(t, "the chain pauses", func() bool {
 		events++
 		r.append(events, events-1, fmt.Sprintf("p%d", events%30), "view")
 		return throttled(throttle)
 	})
-	time.Sleep(4 * time.Second) // in which it looks eight times
+	before := looks.Load()
+	eventually(t, "it has looked often", func() bool { return looks.Load() >= before+8 })
 	codec, err := pipeline.NewCommitCodec()
 	if err != nil {
 		t.Fatal(err)

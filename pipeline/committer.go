@@ -130,7 +130,7 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	}
 	// Only now: whoever sees the sequence must see its profiles as not folded, or a mark would pass them, and its trail as
 	// not stored, or it would be purged.
-	c.stored(sequence, u.commit.Mark, len(u.data))
+	c.stored(sequence, &u)
 	c.c.metrics.commits.Inc()
 	c.c.metrics.bytes.Add(float64(len(u.data)))
 	if u.oldest != 0 {
@@ -142,7 +142,6 @@ func (c *committer) store(ctx context.Context, u unit) error {
 	if u.ack == nil {
 		return nil
 	}
-	c.worksUpTo(sequence)
 	c.leave(u)
 	if err := u.ack(); err != nil {
 		return err
@@ -170,19 +169,16 @@ func (c *committer) publish(ctx context.Context, data []byte) (uint64, error) {
 	return acks[0].Sequence, nil
 }
 
-func (c *committer) stored(sequence, mark uint64, size int) {
+func (c *committer) stored(sequence uint64, u *unit) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.last, c.mark = sequence, mark
-	if c.bytes += int64(size); c.bytes >= c.c.config.FoldBytes {
+	c.last, c.mark = sequence, u.commit.Mark
+	if u.ack != nil {
+		c.work = sequence
+	}
+	if c.bytes += int64(len(u.data)); c.bytes >= c.c.config.FoldBytes {
 		c.hurry()
 	}
-}
-
-func (c *committer) worksUpTo(sequence uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.work = sequence
 }
 
 // worked is the sequence of the newest stored commit that states more than a mark.

@@ -20,8 +20,8 @@ func NextAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string, 
 
 // LastAtLeader is the sequence of a stream's last message of a subject; 0: there is none.
 func LastAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string) (uint64, error) {
-	m, err := atLeader(ctx, conn, stream, map[string]any{"last_by_subj": subject})
-	return m.Sequence, err
+	_, sequence, err := LastMessageAtLeader(ctx, conn, stream, subject)
+	return sequence, err
 }
 
 // LastMessageAtLeader is LastAtLeader with what the message holds.

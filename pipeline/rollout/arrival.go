@@ -40,7 +40,7 @@ func (d *drive) passed(ctx context.Context, name, reader string) error {
 	for p := range d.r.config.Partitions {
 		last, err := bus.LastAtLeader(ctx, js.Conn(), name, topology.Subject(name, p))
 		if err != nil {
-			return err
+			return fmt.Errorf("read the newest of %s.%d: %w", name, p, err)
 		}
 		if last == 0 {
 			continue

@@ -65,16 +65,17 @@ func (d *drive) readBack(ctx context.Context, inForce event.ControlRecord) error
 		}
 		return d.appendPast(ctx, &found)
 	}
-	past := pastReader{drive: d, plan: plan, since: since, end: end, found: &found, visit: visit}
+	reader := pastReader{drive: d, plan: plan, since: since, end: end, found: &found, visit: visit}
 	for {
-		if err := past.older(ctx); err != nil {
+		if err := reader.older(ctx); err != nil {
 			return err
 		}
-		err := past.log(ctx)
-		if err != nil && !errors.Is(err, errAged) {
+		err := reader.log(ctx)
+		aged := errors.Is(err, errAged)
+		if err != nil && !aged {
 			return err
 		}
-		if err := d.appendPast(ctx, &found); err != nil || !past.aged {
+		if err := d.appendPast(ctx, &found); err != nil || !aged {
 			return err
 		}
 	}
@@ -91,7 +92,6 @@ type pastReader struct {
 	end   uint64
 	found *past
 	visit func(e *event.Event, position uint64) error
-	aged  bool // the log lost some of it while it was read
 }
 
 // lost is up to where what is to be read next can't be had of the log; 0: the log has it.
@@ -142,7 +142,6 @@ func (r *pastReader) older(ctx context.Context) error {
 
 // log visits what the log has, until it lost what comes next: [errAged].
 func (r *pastReader) log(ctx context.Context) error {
-	r.aged = false
 	if r.found.read >= r.end {
 		return nil
 	}
@@ -178,7 +177,6 @@ func (r *pastReader) check(ctx context.Context) error {
 	if err != nil || before == 0 {
 		return err
 	}
-	r.aged = true
 	return errAged
 }
 
