@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"attune/pipeline"
 	"attune/pipeline/topology"
 )
 
@@ -28,7 +29,7 @@ const lagTimeout = 3 * time.Second
 func newLag(js jetstream.JetStream, log *slog.Logger) *lag {
 	return &lag{
 		js: js, log: log,
-		pending: prometheus.NewDesc("attune_consumer_pending", "Messages that a reader has not acknowledged yet, over all its partitions.", []string{"stream", "reader"}, nil),
+		pending: prometheus.NewDesc("attune_consumer_pending", "Messages that a reader is not done with yet, over all its partitions.", []string{"stream", "reader"}, nil),
 		bytes:   prometheus.NewDesc("attune_stream_bytes", "What a stream holds on disk at the moment, in bytes.", []string{"stream"}, nil),
 		dead:    prometheus.NewDesc("attune_dead_letters", "Dead letters that are kept at the moment.", nil, nil),
 	}
@@ -69,6 +70,9 @@ func (l *lag) Collect(out chan<- prometheus.Metric) {
 		if err := consumers.Err(); err != nil {
 			l.log.Debug("ask for lag", "stream", name, "error", err)
 			continue
+		}
+		if _, ok := readers[pipeline.ReaderDeliver]; ok { // it reads past deliveries that wait for another attempt
+			readers[pipeline.ReaderDeliver] = stream.CachedInfo().State.Msgs
 		}
 		for reader, n := range readers {
 			out <- prometheus.MustNewConstMetric(l.pending, prometheus.GaugeValue, float64(n), name, reader)

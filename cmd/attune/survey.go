@@ -47,7 +47,7 @@ type readerStatus struct {
 	Topic  string  `json:"topic"` // a partition, a destination, or the sink's name
 	Reader string  `json:"reader"`
 	Owner  string  `json:"owner"` // a worker's id; empty: nobody
-	Lag    uint64  `json:"lag"`   // messages not acknowledged yet
+	Lag    uint64  `json:"lag"`   // messages it is not done with yet
 	Rate   float64 `json:"per_second"`
 	Oldest float64 `json:"oldest_seconds"` // how long the oldest of them has been waiting
 	// Tail is how many commits a takeover would have to read, because their profiles are not folded yet; of the
@@ -218,8 +218,12 @@ func (r *readerStatus) measure(ctx context.Context, js jetstream.JetStream, befo
 			since = before.at
 		}
 		r.Rate = float64(done) / max(after.at.Sub(since), sampleApart).Seconds()
-	} else if r.Lag, err = held(ctx, js, r.stream, r.subject); err != nil { // nobody has ever read it
-		return err
+	}
+	if after.info == nil || r.Reader == pipeline.ReaderDeliver { // nobody has ever read it, or some of what was read waits
+		next = 1
+		if r.Lag, err = held(ctx, js, r.stream, r.subject); err != nil {
+			return err
+		}
 	}
 	if r.Lag > 0 {
 		oldest, err := stream.GetMsg(ctx, next, jetstream.WithGetMsgSubject(r.subject))

@@ -23,6 +23,7 @@ type deletion struct {
 	subject string
 	log     *slog.Logger
 
+	kept         uint64 // the lowest sequence that must stay; 0: none
 	acknowledged atomic.Uint64
 	purged       uint64
 	ending       context.CancelFunc
@@ -33,8 +34,20 @@ func newDeletion(js jetstream.JetStream, stream, subject string, log *slog.Logge
 	return &deletion{js: js, stream: stream, subject: subject, log: log}
 }
 
+// keep asks the session what it will come back to.
+func (d *deletion) keep(s Session) {
+	if keeper, ok := s.(Keeper); ok {
+		d.kept = keeper.Kept()
+	}
+}
+
 // upTo notes an acknowledged sequence.
-func (d *deletion) upTo(sequence uint64) { d.acknowledged.Store(sequence) }
+func (d *deletion) upTo(sequence uint64) {
+	if d.kept > 0 {
+		sequence = min(sequence, d.kept-1)
+	}
+	d.acknowledged.Store(sequence)
+}
 
 func (d *deletion) start(ctx context.Context) {
 	ctx, d.ending = context.WithCancel(ctx)

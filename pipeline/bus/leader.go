@@ -18,6 +18,12 @@ func NextAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string, 
 	return m.Sequence, err
 }
 
+// MessageAtLeader is what a stream's message at a sequence holds; found is false where there is none.
+func MessageAtLeader(ctx context.Context, conn *nats.Conn, stream string, sequence uint64) (data []byte, found bool, err error) {
+	m, err := atLeader(ctx, conn, stream, map[string]any{"seq": sequence})
+	return m.Data, m.Sequence > 0, err
+}
+
 // LastAtLeader is the sequence of a stream's last message of a subject; 0: there is none.
 func LastAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string) (uint64, error) {
 	_, sequence, err := LastMessageAtLeader(ctx, conn, stream, subject)

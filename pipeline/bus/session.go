@@ -28,6 +28,13 @@ type Idler interface {
 	Idle(ctx context.Context) error
 }
 
+// Keeper is implemented by sessions that come back to messages which they have acknowledged: a Subscriber that deletes spares
+// them, and leaves it to the session to delete what it is done with behind them.
+type Keeper interface {
+	// Kept is the lowest sequence of these messages; 0: there are none.
+	Kept() uint64
+}
+
 // Opener claims a topic.
 type Opener func(ctx context.Context, topic string) (Session, error)
 

@@ -231,6 +231,7 @@ func (s *Subscriber) handle(ctx context.Context, session Session, puller *Puller
 		}
 		first += end
 		last := batch[first-1]
+		done.keep(session)
 		err = session.Commit(ctx, last.Sequence, func() error {
 			if err := puller.Ack(last); err != nil {
 				return err

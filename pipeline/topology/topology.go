@@ -18,6 +18,8 @@
 //	readers have passed)                                     lags. Claims and marks go on
 //	OUTBOX.<destination>      outbox_messages each           the relay drops the delivery: a record and an event,
 //	                                                         dropped, queue_full; others go on
+//	deliveries that wait for  10,000 of each queue, in     the queue rests until fewer wait: the destination takes
+//	another attempt           their places                 hardly any
 //	WAKE                      none: one schedule a profile   a limit would drop timers; watch attune_stream_bytes
 //	                          and claim
 //	DEADLETTER                dead_letter_bytes, 14 days     refuses: what would park waits, and so does its partition

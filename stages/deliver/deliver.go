@@ -75,15 +75,12 @@ type Config struct {
 	faults faults // tests only
 }
 
-// A delivery is tried up to attemptsInPlace times with pauses of up to pauseInPlace between them; then it goes to
-// the end of the queue.
+// A delivery is tried up to attemptsInPlace times with pauses of up to pauseInPlace between them; then it waits, and those
+// behind it in the queue come first.
 const (
 	attemptsInPlace = 3
 	pauseInPlace    = 3 * time.Second
 )
-
-// notBeforeHeader holds back a delivery at the end of the queue.
-const notBeforeHeader = "Attune-Not-Before"
 
 // Stage delivers to one destination.
 type Stage struct {
@@ -127,7 +124,7 @@ func (s *Stage) Topic() string { return topology.Subject(topology.Outbox, s.conf
 // Subscriber reads the destination's deliveries.
 func (s *Stage) Subscriber() *bus.Subscriber {
 	return bus.NewSubscriber(s.config.JetStream, bus.SubscriberConfig{
-		Stream: topology.Outbox, Reader: pipeline.ReaderDeliver, Open: s.open, Batch: 16, Delete: true, Log: s.config.Log,
+		Stream: topology.Outbox, Reader: pipeline.ReaderDeliver, Open: s.open, Batch: batchSize, Delete: true, Log: s.config.Log,
 	})
 }
 
@@ -151,12 +148,18 @@ func (s *Stage) Handle(m *message.Message) ([]*message.Message, error) {
 		}
 	}
 	if a.waits {
-		return s.requeue(m, a), nil
+		o.wait(h.Delivery().Sequence, a)
+		return nil, nil
 	}
-	if a.record.Reason == pipeline.QueueFull {
-		return nil, nil // the relay has stated this end
+	payload, err := a.feedback()
+	if err != nil || payload == nil {
+		return nil, err
 	}
-	return s.feedback(m, &a.delivery, a.record)
+	end := pipeline.Produce(m, a.feedbackSubject(), payload)
+	if a.delivery.Trace != "" {
+		end.Metadata[event.HeaderTrace] = a.delivery.Trace
+	}
+	return []*message.Message{end}, nil
 }
 
 // prepared is a mail ready to be sent, or the reason why it is not to be.
@@ -234,9 +237,13 @@ func personalize(data map[string]any, entry vault.Entry) {
 	}
 }
 
-// feedback sends the end back to RAW; its message id makes a repeat known there.
-func (s *Stage) feedback(m *message.Message, d *pipeline.Delivery, record Record) ([]*message.Message, error) {
-	payload, err := json.Marshal(map[string]any{
+// feedback is what RAW is told of the end; its message id makes a repeat known there. Empty: the relay has stated this end.
+func (a *assignment) feedback() ([]byte, error) {
+	d, record := &a.delivery, &a.record
+	if record.Reason == pipeline.QueueFull {
+		return nil, nil
+	}
+	return json.Marshal(map[string]any{
 		"type": event.Delivery, "event": "Delivery", "messageId": "delivery-" + d.Decision, "profileId": d.Profile,
 		"timestamp": event.At(record.At),
 		"properties": map[string]any{
@@ -244,12 +251,10 @@ func (s *Stage) feedback(m *message.Message, d *pipeline.Delivery, record Record
 			"outcome": record.State, "reason": record.Reason, "response": record.Response, "attempt": record.Attempt,
 		},
 	})
-	if err != nil {
-		return nil, err
-	}
-	end := pipeline.Produce(m, topology.IngestSubject+"."+d.Profile, payload)
-	keepTrace(end, d)
-	return []*message.Message{end}, nil
+}
+
+func (a *assignment) feedbackSubject() string {
+	return topology.IngestSubject + "." + a.delivery.Profile
 }
 
 func (s *Stage) park(m *message.Message, d bus.Delivery, err error) ([]*message.Message, error) {
@@ -259,23 +264,6 @@ func (s *Stage) park(m *message.Message, d bus.Delivery, err error) ([]*message.
 		return nil, err
 	}
 	return []*message.Message{out}, nil
-}
-
-// requeue puts a delivery at the end of the destination's queue.
-func (s *Stage) requeue(m *message.Message, a *assignment) []*message.Message {
-	notBefore := a.notBefore.UTC().Format(time.RFC3339Nano)
-	again := pipeline.Produce(m, s.Topic(), m.Payload)
-	again.Metadata[notBeforeHeader] = notBefore
-	keepTrace(again, &a.delivery)
-	s.config.Log.Debug("delivery put back", "decision", a.delivery.Decision, "destination", a.delivery.Destination, "not_before", notBefore)
-	return []*message.Message{again}
-}
-
-// keepTrace ties what comes of a delivery to the call that led to it.
-func keepTrace(m *message.Message, d *pipeline.Delivery) {
-	if d.Trace != "" {
-		m.Metadata[event.HeaderTrace] = d.Trace
-	}
 }
 
 // pause grows from about one second to about five minutes.

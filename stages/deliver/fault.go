@@ -12,6 +12,9 @@ const (
 	feedbackSent                   // the end is on its way to RAW, its confirmation not here
 	feedbackConfirmed              // it is confirmed, the delivery not acknowledged
 	deliveryAcked                  // the delivery is acknowledged
+	laterEndSent                   // of one that has waited: the end is on its way to RAW
+	laterEndConfirmed              // it is confirmed, the delivery is still in the queue
+	laterEndDeleted                // the delivery is gone from it
 
 	points // how many there are
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"testing"
 
@@ -95,7 +96,7 @@ func (b *bench) benchOn(n *embedded.NATS) (other *bench, cut func()) {
 }
 
 // A worker dies at every point, in every way. Each delivery comes to one end, told as often as it likes but always the
-// same; no mail is sent twice; and one that did not come is not called accepted.
+// same; no mail is taken twice; and one that was not is not called accepted. One of them is not taken at first, and waits.
 func TestDiesAtEveryPoint(t *testing.T) {
 	n := enginetest.NATS(t)
 	for at := range points {
@@ -140,7 +141,12 @@ func ordeal(t *testing.T, n *embedded.NATS, at point, how death, change func(*Co
 		d.Destination = destination
 		b.enqueue(nil, d)
 	}
-	s := startServer(t, &server{})
+	s := startServer(t, &server{data: func(_ net.Conn, id string, attempt int) error {
+		if id == name(2) && attempt <= attemptsInPlace { // it waits
+			return says(451, "come back later")
+		}
+		return nil
+	}})
 	if change == nil {
 		change = func(*Config) {}
 	}
@@ -172,6 +178,7 @@ func ordeal(t *testing.T, n *embedded.NATS, at point, how death, change func(*Co
 		c, err := b.js.Consumer(t.Context(), topology.Outbox, topology.Durable("deliver", destination))
 		return err == nil && c.CachedInfo().NumAckPending == 0 && c.CachedInfo().NumPending == 0
 	})
+	eventually(t, "the queue is empty", func() bool { return len(b.stored(topology.Outbox)) == 0 })
 	goOn()
 	stop()
 	next()
@@ -181,7 +188,7 @@ func ordeal(t *testing.T, n *embedded.NATS, at point, how death, change func(*Co
 			ends[id] = e
 		}
 	}
-	return ends, func(id string) int { came, _ := s.count(id); return came }, f
+	return ends, func(id string) int { _, taken := s.count(id); return taken }, f
 }
 
 // unrecorded is a bucket of delivery records that keeps none.

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go"
 
 	"attune/pipeline"
 	"attune/pipeline/embedded/mailbox"
@@ -173,31 +172,5 @@ func TestUnusableMessagesAreParked(t *testing.T) {
 		if m.Subject != "DEADLETTER.deliver" || d.Reason != "undecodable" || string(d.Payload) != bad[i] || d.Error == "" || d.Position != uint64(i+1) {
 			t.Errorf("on %s: %+v", m.Subject, d)
 		}
-	}
-}
-
-// Deliveries that wait for a later attempt hold up none that is due, however many they are.
-func TestWaitingDeliveriesHoldUpNobody(t *testing.T) {
-	b := newBench(t)
-	b.person("anna", map[string]string{"email": "anna@shop.example"})
-	later := nats.Header{notBeforeHeader: {time.Now().Add(time.Hour).UTC().Format(time.RFC3339Nano)}}
-	const waiting = 100
-	for range waiting {
-		b.enqueue(later, delivery("later"))
-	}
-	b.enqueue(nil, delivery("now"))
-	s := startServer(t, &server{})
-	began := time.Now()
-	stop := b.run(b.stage("mail", s.address))
-	b.awaitEnds(1)
-	if took := time.Since(began); took > 15*time.Second {
-		t.Errorf("the due delivery was sent after %s, behind %d that wait", took, waiting)
-	}
-	stop()
-	if came, _ := s.count("later"); came != 0 {
-		t.Errorf("what waits was sent %d times", came)
-	}
-	if got := len(b.stored(topology.Outbox)); got < waiting {
-		t.Errorf("%d deliveries wait, want %d", got, waiting)
 	}
 }

@@ -33,6 +33,8 @@ type Record struct {
 	Response string    `json:"response,omitempty"` // the provider's words, without personal fields
 	Attempt  int       `json:"attempt"`
 	At       time.Time `json:"at"`
+	// NotBefore is when the next attempt is due, after one that failed for the moment.
+	NotBefore time.Time `json:"not_before,omitzero"`
 	// Token tells this attempt from any other one.
 	Token string `json:"token,omitempty"`
 

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"attune/pipeline"
 	"attune/pipeline/bus"
 	"attune/pipeline/topology"
@@ -20,8 +22,8 @@ const (
 	stopGrace = 10 * time.Second
 	// noteWithin is how long storing a record may take, also when the process is being stopped.
 	noteWithin = 10 * time.Second
-	// maxRest is how long the queue rests when all in it waits for a later attempt.
-	maxRest = time.Second
+	// batchSize is how many deliveries are begun at a time, and how many of those that wait are tried again at a time.
+	batchSize = 16
 )
 
 // session holds the destination's queue. It begins all deliveries of a batch at once, of which as many are sent
@@ -36,15 +38,18 @@ type session struct {
 	mu    sync.Mutex // between a beginning and the end
 	work  sync.WaitGroup
 
-	turn uint64 // the stream's last sequence when the queue rested last
+	queue     jetstream.Stream
+	batch     []uint64 // where in the queue is what was begun last
+	places    []*place // of what waits, in the queue's order
+	deletable []uint64 // what is done, but lies behind what waits
 }
 
 // assignment is one message of the queue on its way to an end.
 type assignment struct {
 	delivery  pipeline.Delivery
 	unusable  error     // why it is no delivery
-	waits     bool      // it is to go to the end of the queue,
-	notBefore time.Time // and to be tried no earlier
+	waits     bool      // it is to be tried again,
+	notBefore time.Time // no earlier than this
 
 	done     chan struct{} // closed when the work that was begun on it is over; nil: none was
 	err      error         // why that came to no end
@@ -55,68 +60,54 @@ type assignment struct {
 }
 
 func (s *Stage) open(ctx context.Context, _ string) (bus.Session, error) {
+	queue, err := bus.LookUpStream(ctx, s.config.JetStream, topology.Outbox)
+	if err != nil {
+		return nil, fmt.Errorf("deliver: look up stream %s: %w", topology.Outbox, err)
+	}
 	wave, err := bus.NewWave(s.config.JetStream.Conn())
 	if err != nil {
 		return nil, err
 	}
-	o := &session{WaveSession: bus.NewWaveSession(wave), stage: s, sending: make(chan struct{}, s.config.Concurrency)}
+	o := &session{WaveSession: bus.NewWaveSession(wave), stage: s, sending: make(chan struct{}, s.config.Concurrency), queue: queue}
 	o.ended, o.end = context.WithCancel(ctx)
 	return o, nil
 }
 
-// Begin begins what is due. Of two messages with the same decision the second waits for its turn: by then the
-// first has the outcome.
+// Begin begins deliveries, after those that wait are tended. Of two messages with the same decision the second waits for
+// its turn: by then the first has the outcome.
 func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error) {
+	if err := o.makeRoom(ctx); err != nil {
+		return nil, err
+	}
+	o.batch = o.batch[:0]
 	values := make([]any, len(batch))
-	now := o.stage.config.Now()
 	begun := map[string]bool{}
-	var earliest time.Time // of those that wait
-	busy := false
 	for i, d := range batch {
+		o.batch = append(o.batch, d.Sequence)
 		a := &assignment{}
 		values[i] = a
-		if err := json.Unmarshal(d.Data, &a.delivery); err != nil {
-			a.unusable = fmt.Errorf("no delivery: %w", err)
+		if a.unusable = a.read(d.Data); a.unusable != nil {
 			continue
 		}
-		if !isDecision(a.delivery.Decision) {
-			a.unusable = errors.New("no delivery: want JSON with the id of a decision")
-			continue
-		}
-		if t, err := time.Parse(time.RFC3339Nano, d.Header.Get(notBeforeHeader)); err == nil && t.After(now) {
-			a.waits, a.notBefore = true, t
-			if earliest.IsZero() || t.Before(earliest) {
-				earliest = t
-			}
-			continue
-		}
-		busy = true
-		if !begun[a.delivery.Decision] {
-			begun[a.delivery.Decision] = true
+		switch decision := a.delivery.Decision; {
+		case o.inHand(decision):
+			a.waits, a.notBefore = true, o.stage.config.Now().Add(pauseInHand)
+		case !begun[decision]:
+			begun[decision] = true
 			o.begin(a)
 		}
 	}
-	if busy || earliest.IsZero() {
-		return values, nil
-	}
-	return values, o.rest(ctx, earliest.Sub(now), batch[len(batch)-1].Sequence)
+	return values, nil
 }
 
-// rest lets a queue in which all waits turn slowly: once all that was in it has been looked at, it pauses.
-func (o *session) rest(ctx context.Context, earliest time.Duration, last uint64) error {
-	if last <= o.turn {
-		return nil // not put back since the last rest: behind it there may be what is due
+// read says why a message is no delivery.
+func (a *assignment) read(data []byte) error {
+	if err := json.Unmarshal(data, &a.delivery); err != nil {
+		return fmt.Errorf("no delivery: %w", err)
 	}
-	select {
-	case <-time.After(min(earliest, maxRest)):
-	case <-ctx.Done():
-		return ctx.Err()
+	if !isDecision(a.delivery.Decision) {
+		return errors.New("no delivery: want JSON with the id of a decision")
 	}
-	stream, err := bus.LookUpStream(ctx, o.stage.config.JetStream, topology.Outbox)
-	if err != nil {
-		return fmt.Errorf("deliver: look up stream %s: %w", topology.Outbox, err)
-	}
-	o.turn = stream.CachedInfo().State.LastSeq
 	return nil
 }
 
@@ -158,6 +149,7 @@ func (o *session) finish(ctx context.Context, a *assignment) error {
 // carryOut brings a delivery to its end, or makes it wait.
 func (o *session) carryOut(ctx context.Context, a *assignment) error {
 	s, d := o.stage, &a.delivery
+	a.waits = false
 	record, err := s.records.find(ctx, d.Decision)
 	if err != nil {
 		return err
@@ -172,6 +164,10 @@ func (o *session) carryOut(ctx context.Context, a *assignment) error {
 	if a.unstored && (a.sent || a.record.revision == record.revision) {
 		a.record.revision = record.revision
 		return s.store(ctx, a)
+	}
+	if record.State == waiting && record.NotBefore.After(s.config.Now()) {
+		a.waits, a.notBefore = true, record.NotBefore
+		return nil
 	}
 	a.record, a.unstored, a.sent = record, false, false // an end that was decided by what another one has changed since is none
 	if record.State == attempting && (a.unsent == "" || record.Token != a.unsent) && s.config.AfterCrash == Hold {
@@ -189,13 +185,9 @@ func (o *session) carryOut(ctx context.Context, a *assignment) error {
 		if err != nil || failed == nil {
 			return err
 		}
-		wait := s.config.Pause(a.record.Attempt)
-		var delayed *pipeline.Delayed
-		if errors.As(failed, &delayed) {
-			wait = max(wait, delayed.After)
-		}
+		wait := a.record.NotBefore.Sub(s.config.Now())
 		if inPlace == attemptsInPlace || wait > pauseInPlace {
-			a.waits, a.notBefore = true, s.config.Now().Add(wait)
+			a.waits, a.notBefore = true, a.record.NotBefore
 			return nil
 		}
 		select {
@@ -218,7 +210,7 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 		return nil, ctx.Err()
 	}
 	s, d := o.stage, &a.delivery
-	a.record.State, a.record.At = attempting, s.config.Now().UTC()
+	a.record.State, a.record.At, a.record.NotBefore = attempting, s.config.Now().UTC(), time.Time{}
 	a.record.Attempt++
 	if a.unsent == "" { // the one before may still come to be stored
 		a.unsent = rand.Text()
@@ -251,7 +243,12 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 		return nil, s.close(ctx, a, Unknown, "connection_lost", response)
 	}
 	s.config.Log.Warn("delivery failed for the moment", "decision", d.Decision, "destination", d.Destination, "attempt", a.record.Attempt, "error", response)
+	wait := s.config.Pause(a.record.Attempt)
+	if delayed := (*pipeline.Delayed)(nil); errors.As(failed, &delayed) {
+		wait = max(wait, delayed.After)
+	}
 	a.record.State, a.record.Response, a.record.At = waiting, response, s.config.Now().UTC()
+	a.record.NotBefore = a.record.At.Add(wait)
 	a.unsent, a.sent = a.record.Token, false // should the next line fail, nothing was sent all the same
 	if err := s.note(ctx, a); err != nil {
 		return nil, err
@@ -270,6 +267,7 @@ func (s *Stage) send(ctx context.Context, mail pipeline.Mail) (pipeline.Receipt,
 // close gives the delivery its end.
 func (s *Stage) close(ctx context.Context, a *assignment, outcome Outcome, reason, response string) error {
 	a.record.State, a.record.Reason, a.record.Response, a.record.At = outcome, reason, response, s.config.Now().UTC()
+	a.record.NotBefore = time.Time{}
 	a.unstored = true
 	return s.store(ctx, a)
 }
@@ -309,7 +307,11 @@ func (o *session) Commit(ctx context.Context, last uint64, ack func() error) err
 	if err != nil {
 		return err
 	}
-	return faults.at(deliveryAcked)
+	if err := faults.at(deliveryAcked); err != nil {
+		return err
+	}
+	o.done(ctx, o.batch)
+	return nil
 }
 
 // Close lets mails that are being sent get their answer, begins no other, and lets go of the queue.
