@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -12,7 +13,11 @@ import (
 	"attune/pipeline/topology"
 )
 
+// keepBeating sends a heartbeat at each beat, whether or not the one before is confirmed: one answer that is lost, as while a
+// cluster elects its leaders, must not keep the next from being asked for.
 func (w *Worker) keepBeating(ctx context.Context) {
+	var beats sync.WaitGroup
+	defer beats.Wait()
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	for {
@@ -24,9 +29,11 @@ func (w *Worker) keepBeating(ctx context.Context) {
 		w.mu.Lock()
 		w.expire() // no timer runs while the machine sleeps
 		w.mu.Unlock()
-		if err := w.beat(ctx); err != nil && ctx.Err() == nil {
-			w.config.Log.Warn("heartbeat not confirmed", "worker", w.member.ID, "error", err)
-		}
+		beats.Go(func() {
+			if err := w.beat(ctx); err != nil && ctx.Err() == nil {
+				w.config.Log.Warn("heartbeat not confirmed", "worker", w.member.ID, "error", err)
+			}
+		})
 	}
 }
 
@@ -94,6 +101,7 @@ func (w *Worker) lease() int {
 // lose lets everything go. The caller holds the lock.
 func (w *Worker) lose() {
 	w.beaten = time.Time{}
+	w.metrics.own(nil)
 	if w.expiry != nil {
 		w.expiry.Stop()
 	}

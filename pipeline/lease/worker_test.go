@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,9 +90,13 @@ type tenant struct {
 // join adds a worker over a connection of its own. Its readers take linger to let go of a topic.
 func (h *house) join(url string, linger time.Duration) *tenant {
 	h.t.Helper()
-	x := &tenant{h: h, metrics: prometheus.NewRegistry(), lost: make(chan error, 1000)}
-	var js jetstream.JetStream
-	x.conn, js = h.connect(url)
+	_, js := h.connect(url)
+	return h.joinBy(js, linger)
+}
+
+func (h *house) joinBy(js jetstream.JetStream, linger time.Duration) *tenant {
+	h.t.Helper()
+	x := &tenant{h: h, conn: js.Conn(), metrics: prometheus.NewRegistry(), lost: make(chan error, 1000)}
 	var err error
 	x.worker, err = New(h.t.Context(), Config{
 		JetStream: js, Chains: []Chain{{Name: "ingest"}, {Name: "customer", Topics: h.topics}}, Metrics: x.metrics,
@@ -443,6 +448,39 @@ func TestSilencedWorkerLetsGoAndComesBack(t *testing.T) {
 	h.await("two have half each again", map[*tenant]int{silent: 4, other: 4})
 }
 
+// deaf loses the answers to some of what it publishes.
+type deaf struct {
+	jetstream.JetStream
+	loses func(subject string) bool
+}
+
+func (d deaf) PublishMsg(ctx context.Context, m *nats.Msg, opts ...jetstream.PublishOpt) (*jetstream.PubAck, error) {
+	ack, err := d.JetStream.PublishMsg(ctx, m, opts...)
+	if err == nil && d.loses(m.Subject) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return ack, err
+}
+
+// One confirmation that never comes, as while the bucket gets another leader, costs no topic.
+func TestALostConfirmationCostsNothing(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 4)
+	_, js := h.connect(h.n.URL())
+	var beats atomic.Int32
+	x := h.joinBy(deaf{js, func(subject string) bool {
+		return strings.HasPrefix(subject, "$KV."+topology.Leases+"."+memberPrefix) && beats.Add(1)%4 == 3
+	}}, 0)
+	h.await("the worker has all", map[*tenant]int{x: 4})
+	eventually(t, "three confirmations were lost", func() bool { return beats.Load() > 12 })
+	select {
+	case err := <-x.lost:
+		t.Errorf("a topic was let go: %v", err)
+	default:
+	}
+}
+
 // A worker alone that was silent for too long goes on by itself, also when no one has taken anything meanwhile.
 func TestLoneWorkerComesBack(t *testing.T) {
 	t.Parallel()
@@ -452,6 +490,9 @@ func TestLoneWorkerComesBack(t *testing.T) {
 	h.await("the only worker has all", map[*tenant]int{lone: 4})
 	mend := line.cut()
 	h.await("nobody has any", nil)
+	if got := lone.metric("attune_partitions_owned"); got != 0 {
+		t.Errorf("the metric says that it owns %g", got)
+	}
 	mend()
 	h.await("the only worker has all again", map[*tenant]int{lone: 4})
 }
