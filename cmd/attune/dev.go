@@ -62,7 +62,7 @@ func (d *devCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	defer engines.close()
-	mails, err := mailbox.Start(ctx, mailbox.Config{SMTPAddr: "127.0.0.1:0", Dir: filepath.Join(c.DataDir, "mails"), Keep: 1000})
+	mails, err := mailbox.Start(context.WithoutCancel(ctx), mailbox.Config{SMTPAddr: "127.0.0.1:0", Dir: filepath.Join(c.DataDir, "mails"), Keep: 1000}) // mails on their way are answered
 	if err != nil {
 		return err
 	}

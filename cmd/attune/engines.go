@@ -30,31 +30,33 @@ type engines struct {
 
 // startEngines starts what the configuration leaves to this process, in the data folder, and connects to the
 // rest; ClickHouse only where it is wanted. It fills in the configuration's ClickHouse addresses.
-func startEngines(ctx context.Context, c *config.Config, wantClickHouse bool, progress io.Writer, log *slog.Logger) (_ *engines, err error) {
+func startEngines(ctx context.Context, c *config.Config, wantClickHouse bool, progress io.Writer, log *slog.Logger) (*engines, error) {
 	e := &engines{}
-	defer func() {
-		if err != nil {
-			e.close()
-		}
-	}()
+	err := e.start(ctx, c, wantClickHouse, progress, log)
+	if err == nil {
+		err = topology.Ensure(ctx, e.js, c.Topology)
+	}
+	if err != nil {
+		e.close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// start starts both at the same time; should one fail, the other is not waited for.
+func (e *engines) start(ctx context.Context, c *config.Config, wantClickHouse bool, progress io.Writer, log *slog.Logger) (err error) {
 	embedClickHouse := wantClickHouse && c.ClickHouse.DSN == ""
 	if c.NATS.URL == "" || embedClickHouse {
 		if e.folder, err = embedded.Lock(c.DataDir); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	var starting errgroup.Group
+	starting, ctx := errgroup.WithContext(ctx)
 	starting.Go(func() error { return e.startNATS(ctx, c, log) })
 	if embedClickHouse {
 		starting.Go(func() error { return e.startClickHouse(ctx, c, progress, log) })
 	}
-	if err := starting.Wait(); err != nil {
-		return nil, err
-	}
-	if err := topology.Ensure(ctx, e.js, c.Topology); err != nil {
-		return nil, err
-	}
-	return e, nil
+	return starting.Wait()
 }
 
 func (e *engines) startNATS(ctx context.Context, c *config.Config, log *slog.Logger) (err error) {
@@ -134,6 +136,47 @@ func (e *engines) clickhouseEnded() <-chan struct{} {
 		return nil
 	}
 	return e.clickhouse.Done()
+}
+
+const (
+	// healthEvery is how often the embedded NATS is asked how it is.
+	healthEvery = 2 * time.Second
+	// sickTurns is how often in a row it must be unwell to be given up: a stream that is being made looks like one that could
+	// not be opened.
+	sickTurns = 2
+)
+
+// natsHealth is nil while the NATS of this process can do its work, or where it is not this process's.
+func (e *engines) natsHealth() error {
+	if e.nats == nil {
+		return nil
+	}
+	return e.nats.Healthy()
+}
+
+// natsFailed tells when the embedded NATS can't do its work any more: only a new start opens its streams again.
+func (e *engines) natsFailed(ctx context.Context) <-chan error {
+	failed := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(healthEvery)
+		defer tick.Stop()
+		for sick := 0; ; {
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return
+			}
+			err := e.natsHealth()
+			if sick++; err == nil {
+				sick = 0
+			}
+			if sick == sickTurns {
+				failed <- fmt.Errorf("%w; is the disk full or not writable? What was accepted is kept: start again once it is", err)
+				return
+			}
+		}
+	}()
+	return failed
 }
 
 // connectOptions are those of every connection.

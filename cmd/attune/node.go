@@ -59,7 +59,7 @@ func (n *node) checks() []check {
 			if status := n.engines.conn.Status(); status != nats.CONNECTED {
 				return errors.New(status.String())
 			}
-			return nil
+			return n.engines.natsHealth()
 		}},
 		{name: "pipeline", run: func(context.Context) error {
 			select {
@@ -114,6 +114,8 @@ func (n *node) run(ctx context.Context, ready func(), beside func(context.Contex
 	case <-serving.Done():
 	case <-n.engines.clickhouseEnded():
 		fail(fmt.Errorf("the embedded ClickHouse has ended: %w", n.engines.clickhouse.Err()))
+	case err := <-n.engines.natsFailed(serving):
+		fail(err)
 	}
 	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()

@@ -155,6 +155,15 @@ func (n *NATS) ready(ctx context.Context, log *natsLog) error {
 	return nil
 }
 
+// Healthy tells why the server can't do its work; nil: it can. A stream that could not be written once refuses all that
+// follows until the server is started again, and whoever publishes to it gets no answer.
+func (n *NATS) Healthy() error {
+	if status := n.server.Healthz(&server.HealthzOptions{}); status.Error != "" {
+		return fmt.Errorf("embedded nats: %s", status.Error)
+	}
+	return nil
+}
+
 // URL is the server's address on loopback, for other processes.
 func (n *NATS) URL() string { return n.server.ClientURL() }
 
