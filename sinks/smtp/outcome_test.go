@@ -9,9 +9,33 @@ import (
 	"net"
 	"net/mail"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
+
+// A name in another charset's words need not be text. The mail is sent all the same, or refused by the server.
+func TestANameThatIsNoText(t *testing.T) {
+	var refuses atomic.Bool
+	srv := start(t, &server{rcpt: func(string) error {
+		if refuses.Load() {
+			return says(550, "who is ada.lovelace, or \xff")
+		}
+		return nil
+	}})
+	sink := open(t, srv.config())
+	m := cart()
+	m.To = recipient + " (=?utf-8?q?=FF?=)"
+	if _, err := sink.Send(t.Context(), m); err != nil {
+		t.Error(err)
+	}
+	refuses.Store(true)
+	_, err := sink.Send(t.Context(), m)
+	if kind(err) != "refused" {
+		t.Fatalf("%s: %v", kind(err), err)
+	}
+	noAddress(t, err.Error())
+}
 
 // What the server says decides what is to be done, and no answer brings the recipient into an error.
 func TestSendByAnswer(t *testing.T) {

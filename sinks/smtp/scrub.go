@@ -14,12 +14,13 @@ const maxResponse = 300
 type scrubber struct{ address, half *regexp.Regexp }
 
 func newScrubber(to *mail.Address) scrubber {
-	local, domain := to.Address, ""
-	if at := strings.LastIndexByte(to.Address, '@'); at >= 0 {
-		local, domain = to.Address[:at], to.Address[at+1:]
+	address, name := valid(to.Address), valid(to.Name)
+	local, domain := address, ""
+	if at := strings.LastIndexByte(address, '@'); at >= 0 {
+		local, domain = address[:at], address[at+1:]
 	}
 	var halves []string
-	for _, s := range []string{to.Name, domain, local} {
+	for _, s := range []string{name, domain, local} {
 		if s != "" {
 			halves = append(halves, regexp.QuoteMeta(s))
 		}
@@ -30,10 +31,12 @@ func newScrubber(to *mail.Address) scrubber {
 	}
 }
 
+// valid is s in UTF-8, which a name need not be that comes in another charset's words, nor what a server says.
+func valid(s string) string { return strings.ToValidUTF8(s, "?") }
+
 // clean is s in one line, without addresses, cut to a length that a table can hold.
 func (sc scrubber) clean(s string) string {
-	s = strings.ToValidUTF8(s, "?")
-	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r <= ' ' || r == 127 }), " ")
+	s = strings.Join(strings.FieldsFunc(valid(s), func(r rune) bool { return r <= ' ' || r == 127 }), " ")
 	s = sc.address.ReplaceAllString(s, "[address]")
 	// Twice: neighbours share the character between them.
 	for range 2 {

@@ -199,7 +199,7 @@ func (s *Stage) prepare(ctx context.Context, d *pipeline.Delivery) (p prepared, 
 	}
 	personalize(data, p.entry)
 	p.mail = pipeline.Mail{ID: d.Decision, From: d.From, To: address, Until: d.NotAfter.Time()}
-	if err := render(&p.mail, d.Subject, content, data); err != nil {
+	if err := s.render(&p.mail, d.Subject, content, data); err != nil {
 		s.config.Log.Error("delivery can't be rendered", "decision", d.Decision, "campaign", d.Campaign, "template", d.Template,
 			"error", discreet(err.Error(), p.entry))
 		return drop("render_failed")
@@ -207,7 +207,12 @@ func (s *Stage) prepare(ctx context.Context, d *pipeline.Delivery) (p prepared, 
 	return p, nil
 }
 
-func render(mail *pipeline.Mail, subject string, content Template, data map[string]any) error {
+func (s *Stage) render(mail *pipeline.Mail, subject string, content Template, data map[string]any) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.panicked(mail.ID)
+		}
+	}()
 	line, err := template.Parse("subject", subject)
 	if err != nil {
 		return err
@@ -259,6 +264,7 @@ func (a *assignment) feedbackSubject() string {
 
 func (s *Stage) park(m *message.Message, d bus.Delivery, err error) ([]*message.Message, error) {
 	letter := pipeline.DeadLetter{Reason: "undecodable", Error: err.Error(), Payload: d.Data, Subject: d.Subject, Position: d.Sequence}
+	letter.Fit(s.config.JetStream.Conn().MaxPayload())
 	out, err := letter.Message(m, pipeline.ReaderDeliver)
 	if err != nil {
 		return nil, err

@@ -399,6 +399,41 @@ func TestSendersOfAllKinds(t *testing.T) {
 	}
 }
 
+// poisoned panics at one mail, whenever it is sent.
+type poisoned struct{ Sender }
+
+func (p poisoned) Send(ctx context.Context, mail pipeline.Mail) (pipeline.Receipt, error) {
+	if mail.ID == "poison" {
+		panic("canary of " + mail.To)
+	}
+	return p.Sender.Send(ctx, mail)
+}
+
+// A mail that has its sender run into a defect holds up no other.
+func TestAMailThatPanicsHoldsUpNobody(t *testing.T) {
+	for policy, want := range map[AfterCrash]Outcome{Hold: Unknown, Resend: waiting} {
+		t.Run(string(policy), func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t)
+			b.person("anna", map[string]string{"email": "canary@shop.example"})
+			s := startServer(t, &server{})
+			b.enqueue(nil, delivery("poison"))
+			for i := range 3 * batchSize {
+				b.enqueue(nil, delivery(fmt.Sprint("d", i)))
+			}
+			b.run(b.stage("mail", s.address, func(c *Config) { c.AfterCrash, c.Sender = policy, poisoned{c.Sender} }))
+			b.awaitEnds(3 * batchSize)
+			eventually(t, "the others are accepted", func() bool { return b.counted()["mail accepted "] == 3*batchSize })
+			if r := b.record("poison"); r.State != want && r.State != attempting || want == Unknown && r.Reason != "interrupted" {
+				t.Errorf("record %+v", r)
+			}
+			if text := b.log.String(); strings.Contains(text, "canary") || !strings.Contains(text, "delivery panicked") {
+				t.Error("the log should tell of the panic, without what it said")
+			}
+		})
+	}
+}
+
 func TestPauseGrows(t *testing.T) {
 	for attempt, most := range map[int]time.Duration{1: 1500 * time.Millisecond, 2: 3 * time.Second, 5: 24 * time.Second, 20: 450 * time.Second, 1000: 450 * time.Second} {
 		for range 50 {

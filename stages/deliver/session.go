@@ -123,9 +123,8 @@ func (o *session) begin(a *assignment) {
 	o.work.Go(func() {
 		defer close(a.done)
 		defer func() {
-			if r := recover(); r != nil { // without r, which may hold anything
-				o.stage.config.Log.Error("delivery panicked", "decision", a.delivery.Decision, "stack", string(debug.Stack()))
-				a.err = fmt.Errorf("delivery %s panicked", a.delivery.Decision)
+			if r := recover(); r != nil {
+				a.err = o.stage.panicked(a.delivery.Decision)
 			}
 		}()
 		a.err = o.carryOut(o.ended, a)
@@ -239,6 +238,8 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 		return nil, s.close(ctx, a, Accepted, "", response)
 	case errors.As(failed, &refused):
 		return nil, s.close(ctx, a, Bounced, "refused", response)
+	case errors.Is(failed, errPanicked) && s.config.AfterCrash == Hold:
+		return nil, s.close(ctx, a, Unknown, "interrupted", "")
 	case errors.As(failed, &unknown) && s.config.AfterCrash == Hold:
 		return nil, s.close(ctx, a, Unknown, "connection_lost", response)
 	}
@@ -257,11 +258,25 @@ func (o *session) attempt(ctx context.Context, a *assignment, p *prepared) (fail
 	return failed, nil
 }
 
-// send sends the mail; a stop lets it get its answer.
-func (s *Stage) send(ctx context.Context, mail pipeline.Mail) (pipeline.Receipt, error) {
+// send sends the mail; a stop lets it get its answer. A sender that panics must not hold up the mails behind.
+func (s *Stage) send(ctx context.Context, mail pipeline.Mail) (_ pipeline.Receipt, err error) {
 	ctx, done := outlasting(ctx, stopGrace)
 	defer done()
+	defer func() {
+		if r := recover(); r != nil {
+			err = s.panicked(mail.ID)
+		}
+	}()
 	return s.config.Sender.Send(ctx, mail)
+}
+
+// errPanicked is how an attempt ended that ran into a defect: nobody knows how far it came.
+var errPanicked = errors.New("the delivery panicked")
+
+// panicked tells the log where, without the panic's words: they may hold anything.
+func (s *Stage) panicked(decision string) error {
+	s.config.Log.Error("delivery panicked", "decision", decision, "stack", string(debug.Stack()))
+	return errPanicked
 }
 
 // close gives the delivery its end.
