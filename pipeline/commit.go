@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/fxamacker/cbor/v2"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -50,26 +49,6 @@ type Commit struct {
 type WakeUp struct {
 	Profile string        `cbor:"1,keyasint"`
 	At      event.Instant `cbor:"2,keyasint"`
-}
-
-// DeadLetter is a record that could not be used, kept as it was, with its reason.
-type DeadLetter struct {
-	Reason   string `cbor:"1,keyasint" json:"reason"`
-	Error    string `cbor:"2,keyasint" json:"error"`
-	Payload  []byte `cbor:"3,keyasint" json:"payload"`
-	Subject  string `cbor:"4,keyasint" json:"subject"` // where it was read
-	Position uint64 `cbor:"5,keyasint" json:"position"`
-	// Historical and SentAt are what ingest knew of a call beside its payload, for another attempt.
-	Historical bool          `cbor:"6,keyasint,omitempty" json:"historical,omitempty"`
-	SentAt     event.Instant `cbor:"7,keyasint,omitempty" json:"sent_at,omitzero"`
-	// Index tells the calls of one message of RAW apart, from 0.
-	Index int `cbor:"8,keyasint,omitempty" json:"index,omitempty"`
-	// Entrance is where the payload came in that no mapping could use; empty: the payload is a call, or what its
-	// stage reads.
-	Entrance string `cbor:"9,keyasint,omitempty" json:"entrance,omitempty"`
-	// KeepUntil is when it is deleted, where it was one before and was tried again: that must not lengthen how long a
-	// person's call is kept. Zero: at the stream's age.
-	KeepUntil time.Time `cbor:"-" json:"keep_until,omitzero"`
 }
 
 // ProfileState is an encoded profile.

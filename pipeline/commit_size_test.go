@@ -1,7 +1,9 @@
 package pipeline_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -137,5 +139,37 @@ func TestCustomerCutsByTheSizeOfTheProfiles(t *testing.T) {
 		if len(p.Traits) != rounds {
 			t.Errorf("%s keeps %d traits, want %d", id, len(p.Traits), rounds)
 		}
+	}
+}
+
+// A record as large as the broker takes that is none of ours is parked, and its letter gets past the relay, whose base64 would
+// make it larger than the broker takes: it is cut, and says so. What comes behind it goes on.
+func TestTheLetterOfALargeRecordFits(t *testing.T) {
+	t.Parallel()
+	const limit = 64 << 10
+	r := smallRig(t, limit)
+	record := bytes.Repeat([]byte("x"), limit-256)
+	if _, err := r.js.Publish(t.Context(), topology.Subject(topology.Events, 0), record); err != nil {
+		t.Fatal(err)
+	}
+	r.append(1, 0, "p", "view")
+	stop, _ := r.worker(func(*pipeline.CustomerConfig) {})
+	defer stop()
+	defer r.relay()()
+	r.waitPosition(2)
+	var letters [][]byte
+	eventually(t, "the letter is there", func() bool {
+		letters = letters[:0]
+		for _, m := range r.stored(topology.DeadLetter, topology.Subject(topology.DeadLetter, pipeline.ReaderCustomer)) {
+			letters = append(letters, m.Data)
+		}
+		return len(letters) == 1
+	})
+	var letter pipeline.DeadLetter
+	if err := json.Unmarshal(letters[0], &letter); err != nil {
+		t.Fatal(err)
+	}
+	if letter.Reason != "undecodable" || len(letter.Payload) < limit/2 || !bytes.HasPrefix(record, letter.Payload) || !strings.Contains(letter.Error, "of its 65280 bytes the first") {
+		t.Errorf("%s: %s, %d bytes", letter.Reason, letter.Error, len(letter.Payload))
 	}
 }

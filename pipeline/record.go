@@ -161,9 +161,9 @@ func (p *partition) state(d bus.Delivery, f *Facts) error {
 }
 
 func (p *partition) park(d bus.Delivery, reason string, err error) {
-	p.batch.deadLetters = append(p.batch.deadLetters, DeadLetter{
-		Reason: reason, Error: err.Error(), Payload: d.Data, Subject: d.Subject, Position: d.Sequence,
-	})
-	p.batch.size += len(d.Data) + 256
+	letter := DeadLetter{Reason: reason, Error: err.Error(), Payload: d.Data, Subject: d.Subject, Position: d.Sequence}
+	letter.Fit(p.c.conn.MaxPayload())
+	p.batch.deadLetters = append(p.batch.deadLetters, letter)
+	p.batch.size += len(letter.Payload) + 256
 	p.batch.changed = true
 }

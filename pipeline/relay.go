@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -104,28 +103,6 @@ func (r *Relay) Handle(m *message.Message) ([]*message.Message, error) {
 		out = append(out, sent)
 	}
 	return out, nil
-}
-
-// Message is the dead letter on its way to DEADLETTER.<stage>, known by where it was read.
-func (d *DeadLetter) Message(cause *message.Message, stage string) (*message.Message, error) {
-	payload, err := json.Marshal(d)
-	if err != nil {
-		return nil, fmt.Errorf("dead letter of %s %d: %w", d.Subject, d.Position, err)
-	}
-	id := "dead-" + d.Subject + "-" + strconv.FormatUint(d.Position, 10) + "-" + strconv.Itoa(d.Index)
-	m := produce(cause, topology.Subject(topology.DeadLetter, stage), id, payload)
-	if left := d.left(); left != "" {
-		m.Metadata[jetstream.MsgTTLHeader] = left
-	}
-	return m, nil
-}
-
-// left is how long the broker keeps the letter, in its own words; empty: as long as any other.
-func (d *DeadLetter) left() string {
-	if d.KeepUntil.IsZero() {
-		return ""
-	}
-	return max(time.Until(d.KeepUntil).Truncate(time.Second), time.Second).String()
 }
 
 // produce makes a message that is confirmed together with the one that led to it.

@@ -174,14 +174,11 @@ func (s *Stage) record(out *output, owner *session, p *prepared, e *event.Event)
 // park sends a call to the dead letters, and its links to the log: they are made.
 func (s *Stage) park(out *output, d bus.Delivery, owner *session, p *prepared, err error) error {
 	reason, _ := pipeline.IsParked(err)
-	call := p.raw.Payload
 	letter := pipeline.DeadLetter{
-		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: call, Subject: d.Subject, Position: d.Sequence, Index: p.index,
+		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: p.raw.Payload, Subject: d.Subject, Position: d.Sequence, Index: p.index,
 		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt), KeepUntil: p.raw.KeepUntil,
 	}
-	if most := s.room() / 4 * 3; len(call) > most { // it is stored as base64
-		letter.Payload, letter.Error = call[:most], fmt.Sprintf("%s (of its %d bytes the first %d are kept)", letter.Error, len(call), most)
-	}
+	letter.Fit(s.config.JetStream.Conn().MaxPayload())
 	m, err := letter.Message(out.cause, pipeline.ReaderNormalize)
 	if err != nil {
 		return err
