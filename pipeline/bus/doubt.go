@@ -34,8 +34,13 @@ func (d *doubt) reason() error {
 	switch {
 	case d.election != "":
 		return fmt.Errorf("stream %s has got another leader since", d.election)
-	case d.conn.Stats().Reconnects != d.reconnects:
-		return errors.New("the connection was made anew since")
+	case d.reconnected():
+		return errReconnected
 	}
 	return nil
 }
+
+var errReconnected = errors.New("the connection was made anew since")
+
+// reconnected tells whether the connection was made anew since the round began.
+func (d *doubt) reconnected() bool { return d.conn.Stats().Reconnects != d.reconnects }

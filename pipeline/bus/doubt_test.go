@@ -2,6 +2,7 @@ package bus
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,46 @@ func TestWaveGivesUpWhatItsConnectionLost(t *testing.T) {
 	}
 	if !errors.Is(err, ErrNoAnswer) || !strings.Contains(err.Error(), "connection was made anew") {
 		t.Errorf("error %v, want %v because of the connection", err, ErrNoAnswer)
+	}
+}
+
+// Of what is sent over two connections the later may overtake the earlier, though all of it is confirmed.
+func TestWaveDoubtsItsOrderAfterAReconnect(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		before, after int
+		doubts        bool
+	}{{1, 1, true}, {2, 0, true}, {1, 0, false}} {
+		conn, _ := connect(t, enginetest.NATS(t))
+		w, desk := newWave(t, conn), newResponder(t, conn)
+		sent := 0
+		send := func(n int) (asked []*nats.Msg) {
+			for range n {
+				publish(t, w, &nats.Msg{Subject: "desk"})
+				asked = append(asked, desk.take())
+			}
+			return asked
+		}
+		answer := func(asked []*nats.Msg) {
+			for _, m := range asked {
+				sent++
+				desk.answer(m.Reply, fmt.Sprintf(`{"stream":"LOG","seq":%d}`, sent))
+			}
+		}
+		asked := send(c.before)
+		if err := conn.ForceReconnect(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the connection is made anew", func() bool { return conn.Stats().Reconnects > 0 && conn.IsConnected() })
+		answer(append(asked, send(c.after)...))
+		acks, err := w.Wait(t.Context())
+		if errors.Is(err, ErrNoAnswer) != c.doubts || errors.Is(acks[0].Err, ErrNoAnswer) != c.doubts {
+			t.Errorf("%d before and %d after: %v, %v", c.before, c.after, err, acks)
+		}
+		answer(send(2))
+		if _, err := w.Wait(t.Context()); err != nil {
+			t.Errorf("the round after: %v", err)
+		}
 	}
 }
 

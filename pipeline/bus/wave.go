@@ -115,11 +115,14 @@ func (w *Wave) Send(m *nats.Msg) error {
 
 // Wait returns the broker's answer to each published message of the round, by index, and begins the next round. Its
 // error is the first refusal, ErrNoAnswer or the context's error; the answers are valid in any case. Of what was sent
-// the error is all that is known.
+// the error is all that is known. ErrNoAnswer is also for a round that may have come to the broker out of order.
 func (w *Wave) Wait(ctx context.Context) ([]Ack, error) {
 	err := w.wait(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err == nil {
+		err = w.ordered()
+	}
 	acks, refused := w.acks, w.refused
 	w.begin(w.round + 1)
 	if err != nil {
@@ -139,6 +142,9 @@ func (w *Wave) WaitStored(ctx context.Context) ([]uint64, error) {
 	err := w.wait(ctx)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err == nil {
+		err = w.ordered()
+	}
 	sent, streams, places := w.sent, len(w.newest), slices.Clone(w.places)
 	err = errors.Join(err, w.refused)
 	w.begin(w.round + 1)
@@ -184,6 +190,22 @@ func (w *Wave) wait(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// ordered is nil where the broker had a round in its order. On a connection that was made anew meanwhile, to another node of a
+// cluster, what was sent later may have overtaken what went before, and a receiver that counts on the order takes that for a
+// repeat: the whole round is to be sent again. The lock is held.
+func (w *Wave) ordered() error {
+	if w.sent < 2 || !w.doubt.reconnected() {
+		return nil
+	}
+	err := fmt.Errorf("%w: in its order, %w", ErrNoAnswer, errReconnected)
+	for i := range w.acks {
+		if w.acks[i].Err == nil {
+			w.acks[i].Err = err
+		}
+	}
+	return err
 }
 
 // Pending is the number of messages published in this round: the index of the next.
