@@ -25,6 +25,7 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"attune/pipeline/bus"
 	"attune/pipeline/event"
 	"attune/pipeline/state"
 	"attune/pipeline/topology"
@@ -48,11 +49,15 @@ func OpenHasher(ctx context.Context, js jetstream.JetStream) (*Hasher, error) {
 	if _, err := kv.Create(ctx, keyEntry, key); err != nil && !errors.Is(err, jetstream.ErrKeyExists) {
 		return nil, fmt.Errorf("make the vault's key: %w", err)
 	}
-	entry, err := kv.Get(ctx, keyEntry)
+	// At the leader: a replica that lags may not have it yet.
+	key, revision, err := bus.ValueAtLeader(ctx, js.Conn(), topology.Vault, keyEntry)
+	if err == nil && revision == 0 {
+		err = jetstream.ErrKeyNotFound
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the vault's key: %w", err)
 	}
-	return NewHasher(entry.Value()), nil
+	return NewHasher(key), nil
 }
 
 // NewHasher uses a given key.
