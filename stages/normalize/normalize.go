@@ -146,10 +146,6 @@ func (s *Stage) send(out *output, d bus.Delivery, owner *session, p *prepared) e
 	}
 	e := p.event
 	e.Joins = p.joins
-	// Before it is numbered: the record after one that never came would be taken for one that overtook it.
-	if size, most := len(e.Properties)+len(e.Traits)+len(e.Context)+len(e.ID)+len(e.Name)+len(e.User), s.room()/shareOfCommit; size > most {
-		return s.park(out, d, owner, p, pipeline.Park(ReasonTooLarge, fmt.Errorf("the event has %d bytes, %d are allowed: send less in one call", size, most)))
-	}
 	if err := s.record(out, owner, p, e); err != nil {
 		return err
 	}
@@ -187,10 +183,3 @@ func (s *Stage) park(out *output, d bus.Delivery, owner *session, p *prepared, e
 	s.outcome.WithLabelValues(reason).Inc()
 	return s.sendJoins(out, owner, p)
 }
-
-// shareOfCommit keeps one event small enough for the commit that it leads to, which may hold it several times:
-// as a fact, in a wait, in deliveries.
-const shareOfCommit = 8
-
-// room is the size, in bytes, of the largest message that goes on: what the broker takes, without headers.
-func (s *Stage) room() int { return int(s.config.JetStream.Conn().MaxPayload()) - 4096 }

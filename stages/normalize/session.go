@@ -59,6 +59,7 @@ type session struct {
 	vault      Vault
 	linker     linker
 	split      *separator
+	largest    int        // event, in bytes; 0: any is
 	calls      []prepared // of the batch
 }
 
@@ -68,7 +69,7 @@ func (s *Stage) open(ctx context.Context, topic string) (_ bus.Session, err erro
 		return nil, err
 	}
 	conn := s.config.JetStream.Conn()
-	o := &session{stage: s, split: s.split.copy()}
+	o := &session{stage: s, split: s.split.copy(), largest: s.largest()}
 	defer func() {
 		if err != nil {
 			o.Close()
@@ -138,6 +139,9 @@ func (o *session) Begin(ctx context.Context, batch []bus.Delivery) ([]any, error
 			p.raw, p.index, p.ordinal = raw, n, pipeline.RawOrdinal(d.Sequence, n)
 			if p.call, p.parked = parse(raw); p.parked == nil {
 				p.parked = p.call.bound(o.stage.config.Settings)
+			}
+			if p.parked == nil {
+				p.parked = o.fits(p)
 			}
 			if p.parked == nil {
 				p.fresh = newPlace(profileID(o.stage.stream, p.ordinal), p.call.Accepted, p.ordinal)
@@ -260,12 +264,18 @@ func (o *session) conclude(p *prepared, first claims.Claim) {
 		}
 		return
 	}
+	p.event = o.eventOf(p, first.Profile)
+}
+
+// eventOf is a call's event, without what may hold personal fields.
+func (o *session) eventOf(p *prepared, profile string) *event.Event {
+	c := &p.call
 	name := o.stage.split.title(c.Name)
 	if c.Type == event.Group {
 		name = o.stage.split.user(name) // a group's id may be a person's address, as a user's may
 	}
-	p.event = &event.Event{
-		ID: o.stage.split.within(c.ID), Type: c.Type, Name: name, Profile: first.Profile, User: o.stage.split.user(c.User),
+	return &event.Event{
+		ID: o.stage.split.within(c.ID), Type: c.Type, Name: name, Profile: profile, User: o.stage.split.user(c.User),
 		Occurred: c.Occurred, Accepted: c.Accepted, Historical: c.Historical, Consent: consent(c),
 		Trace: p.raw.Trace,
 	}
