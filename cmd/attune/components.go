@@ -48,6 +48,7 @@ type worker struct {
 	learner    *learner
 	rollout    *rollout.Runner
 	guard      *guard
+	teller     *teller
 }
 
 // workerConfig is what the wiring needs.
@@ -82,7 +83,7 @@ func parts() []part {
 		{pipeline.ReaderNormalize, partitions, (*worker).wireNormalize},
 		{pipeline.ReaderCustomer, partitions, (*worker).wireCustomer},
 		{pipeline.ReaderDeliver, destinations, (*worker).wireDeliver},
-		{partRollout, func(workerConfig) []string { return []string{rollout.Topic, guardTopic} }, (*worker).wireRollout},
+		{partRollout, steers, (*worker).wireRollout},
 		{partSink, func(workerConfig) []string { return []string{pipeline.ReaderClickHouse} }, (*worker).wireSink},
 		{partLearn, learning, (*worker).wireLearner},
 	}
@@ -94,6 +95,15 @@ func learning(c workerConfig) []string {
 		return nil
 	}
 	return []string{learnTopic}
+}
+
+// steers are what steers decisions: segments are counted by one who can ask the database.
+func steers(c workerConfig) []string {
+	topics := []string{rollout.Topic, tellerTopic}
+	if _, err := c.config.ClickHouse.QueryDSN(); err == nil {
+		topics = append(topics, guardTopic)
+	}
+	return topics
 }
 
 func none(workerConfig) []string { return nil }
@@ -366,6 +376,7 @@ func (w *worker) wireLearner(ctx context.Context, owner bus.Owner, definitions *
 // wireRollout prepares customers for definitions that are staged, and watches the sizes of segments.
 func (w *worker) wireRollout(_ context.Context, owner bus.Owner, definitions *definitions) (_ []handler, err error) {
 	c := w.config
+	w.teller = &teller{store: definitions.store, owner: owner, log: c.log}
 	w.guard = &guard{definitions: definitions, owner: owner, sizes: segmentSizes(c.config.ClickHouse), log: c.log}
 	w.rollout, err = rollout.New(rollout.Config{
 		JetStream: c.js, Store: definitions.store, Partitions: c.partitions, Plan: definitions.plan, Rate: c.config.Rollout.Rate,
@@ -404,6 +415,7 @@ func (w *worker) run(ctx context.Context, listen string) error {
 	if w.rollout != nil {
 		all.Go(func() error { w.rollout.Run(working); return nil })
 		all.Go(func() error { w.guard.run(working); return nil })
+		all.Go(func() error { w.teller.run(working); return nil })
 	}
 	if w.handlers > 0 { // a Router without any ends at once
 		all.Go(func() error { defer stop(); return w.router.Run(working) })

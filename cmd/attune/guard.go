@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -30,8 +31,6 @@ type guard struct {
 	owner       bus.Owner
 	sizes       func(ctx context.Context) (map[string]int64, error)
 	log         *slog.Logger
-
-	told bool // what is in force is in the log of every partition
 }
 
 // run works while it is this process's part, until ctx ends.
@@ -40,9 +39,8 @@ func (g *guard) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		held, release, err := bus.Own(ctx, g.owner, guardTopic)
 		if err != nil {
-			return // ctx has ended
+			return // ctx has ended, or this worker can't ask ClickHouse
 		}
-		g.told = false // whoever had the part before may have died while telling
 		for held.Err() == nil {
 			if err := g.count(held); err != nil && held.Err() == nil && !failing {
 				failing = true
@@ -59,27 +57,49 @@ func (g *guard) run(ctx context.Context) {
 	}
 }
 
-// count judges the segments in force by their sizes.
+// count judges the segments in force by their sizes, and leaves those alone that are about to come into force.
 func (g *guard) count(ctx context.Context) error {
-	inForce, err := g.definitions.store.Newest(ctx, pipeline.KindDefinitions)
-	if err != nil || inForce.Version == 0 {
-		return err
-	}
-	workspace, err := g.definitions.workspace(ctx, inForce.Hash)
-	if err != nil {
+	store := g.definitions.store
+	if inForce, err := store.Newest(ctx, pipeline.KindDefinitions); err != nil || inForce.Version == 0 {
 		return err
 	}
 	sizes, err := g.sizes(ctx)
 	if err != nil {
 		return err
 	}
-	before, err := smallSegments(ctx, g.definitions.store)
+	// What is in force is read anew whenever somebody else has told of segments meanwhile, as before a switch.
+	return changeSmall(ctx, store, func(before config.SmallSegments) (config.SmallSegments, error) {
+		now, next, err := g.workspaces(ctx)
+		if err != nil {
+			return nil, err
+		}
+		small := before.Judge(sizes, now)
+		if next != nil {
+			for id, least := range newSegments(now, next) {
+				if _, told := before[id]; told {
+					small[id] = least
+				}
+			}
+		}
+		return small, nil
+	})
+}
+
+// workspaces are the one in force, and the one that is being prepared; nil: none is.
+func (g *guard) workspaces(ctx context.Context) (now, next *config.Workspace, err error) {
+	store := g.definitions.store
+	inForce, err := store.Newest(ctx, pipeline.KindDefinitions)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	err = tellSmall(ctx, g.definitions.store, before.Judge(sizes, workspace), g.told)
-	g.told = err == nil
-	return err
+	staged, err := store.Newest(ctx, pipeline.KindStaged)
+	if err != nil {
+		return nil, nil, err
+	}
+	if now, err = g.definitions.workspace(ctx, inForce.Hash); err == nil && staged.Version > inForce.Staged {
+		next, err = g.definitions.workspace(ctx, staged.Hash)
+	}
+	return now, next, err
 }
 
 // beforeSwitch tells that the segments which come into force are too small, unless they were counted before and weren't.
@@ -120,42 +140,49 @@ func readSmall(ctx context.Context, store *control.Store, record event.ControlRe
 	return config.DecodeSmallSegments(object)
 }
 
-// tellSmall puts the segments that are too small in force, unless they are those of before, of which every partition has
-// been told.
-func tellSmall(ctx context.Context, store *control.Store, small config.SmallSegments, told bool) error {
-	object, err := small.Encode()
-	if err != nil {
-		return err
-	}
-	record, err := store.Newest(ctx, pipeline.KindGuards)
-	if err != nil || told && record.Hash == control.Hash(object) {
-		return err
-	}
-	_, _, err = store.Apply(ctx, pipeline.KindGuards, object, time.Now())
+// changeSmall puts in force what change makes of the segments that are too small, unless that is what they are.
+func changeSmall(ctx context.Context, store *control.Store, change func(before config.SmallSegments) (config.SmallSegments, error)) error {
+	_, _, err := store.Change(ctx, pipeline.KindGuards, time.Now(), func(object []byte) ([]byte, error) {
+		var before config.SmallSegments
+		var err error
+		if object != nil {
+			if before, err = config.DecodeSmallSegments(object); err != nil {
+				return nil, err
+			}
+		}
+		small, err := change(before)
+		if err != nil {
+			return nil, err
+		}
+		return small.Encode()
+	})
 	return err
 }
 
 // tellNewSegments adds the segments of a workspace that comes into force, and that weren't in the one before or are defined
 // otherwise, to those that are too small: nobody has counted them yet.
 func tellNewSegments(ctx context.Context, store *control.Store, before, next *config.Workspace) error {
-	small, err := smallSegments(ctx, store)
-	if err != nil {
-		return err
-	}
+	return changeSmall(ctx, store, func(small config.SmallSegments) (config.SmallSegments, error) {
+		all := config.SmallSegments{}
+		maps.Copy(all, small)
+		maps.Copy(all, newSegments(before, next))
+		return all, nil
+	})
+}
+
+// newSegments are those of the next workspace that weren't in the one before or are defined otherwise, with their least size.
+func newSegments(before, next *config.Workspace) config.SmallSegments {
 	same := map[string]bool{}
 	for _, s := range before.Segments {
 		same[s.ID+" "+s.When] = true
 	}
-	all := config.SmallSegments{}
-	for id, least := range small {
-		all[id] = least
-	}
+	fresh := config.SmallSegments{}
 	for _, s := range next.Segments {
 		if least := s.LeastSize(); least > 0 && !same[s.ID+" "+s.When] {
-			all[s.ID] = least
+			fresh[s.ID] = least
 		}
 	}
-	return tellSmall(ctx, store, all, false)
+	return fresh
 }
 
 // segmentSizes counts the members of each segment in ClickHouse, exactly.

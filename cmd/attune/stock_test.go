@@ -69,7 +69,9 @@ func TestStockIsObeyedWithoutARestart(t *testing.T) {
 			if !strings.Contains(said, "out of stock") {
 				t.Errorf("%v says %q", first, said)
 			}
-			position++
+			if !strings.Contains(said, "nothing changed") { // all know it then
+				position++
+			}
 		}
 		publish(event.Event{Type: event.Track, Name: "Product Viewed"})
 		position++

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -105,18 +106,22 @@ func Staging(fire bool) Option {
 }
 
 // Apply brings an object into force under the next version of its kind, unless the newest version already
-// has it, and returns the record. A crash in between is mended by applying again: each partition takes a
+// has it, and returns the record. A crash in between is mended by applying again, or by Finish: each partition takes a
 // version once.
 func (s *Store) Apply(ctx context.Context, kind string, object []byte, now time.Time, options ...Option) (record event.ControlRecord, changed bool, err error) {
 	newest, revision, err := s.newest(ctx, kind)
 	if err != nil {
 		return record, false, err
 	}
-	return s.follow(ctx, kind, object, newest, revision, now, options...)
+	if record, changed, err = s.follow(ctx, kind, object, newest, revision, options...); err != nil {
+		return record, false, err
+	}
+	// Also when nothing changed: the process that took the version may have died before this.
+	return record, changed, s.tell(ctx, record, now)
 }
 
 // Change is Apply of what change makes of the newest object (nil: there is none). Where someone else was faster, change is
-// asked again of theirs: nobody's change is lost.
+// asked again of theirs: nobody's change is lost. Where it changes nothing, and all were told, it is cheap.
 func (s *Store) Change(ctx context.Context, kind string, now time.Time, change func(object []byte) ([]byte, error)) (record event.ControlRecord, changed bool, err error) {
 	for {
 		newest, revision, err := s.newest(ctx, kind)
@@ -132,15 +137,19 @@ func (s *Store) Change(ctx context.Context, kind string, now time.Time, change f
 		if object, err = change(object); err != nil {
 			return record, false, err
 		}
-		record, changed, err = s.follow(ctx, kind, object, newest, revision, now)
-		if !errors.Is(err, ErrConcurrent) {
-			return record, changed, err
+		record, changed, err = s.follow(ctx, kind, object, newest, revision)
+		if errors.Is(err, ErrConcurrent) {
+			continue
 		}
+		if err == nil {
+			err = s.finish(ctx, record, now)
+		}
+		return record, changed, err
 	}
 }
 
-// follow brings an object into force after the newest, which has the revision.
-func (s *Store) follow(ctx context.Context, kind string, object []byte, newest event.ControlRecord, revision uint64, now time.Time, options ...Option) (record event.ControlRecord, changed bool, err error) {
+// follow takes the version after the newest, which has the revision, for an object.
+func (s *Store) follow(ctx context.Context, kind string, object []byte, newest event.ControlRecord, revision uint64, options ...Option) (record event.ControlRecord, changed bool, err error) {
 	hash := Hash(object)
 	next := event.ControlRecord{Kind: kind, Version: newest.Version + 1, Hash: hash, Staged: newest.Staged}
 	for _, option := range options {
@@ -168,13 +177,59 @@ func (s *Store) follow(ctx context.Context, kind string, object []byte, newest e
 		}
 		changed = true
 	}
-	// Appended also when nothing changed: the process that took the version may have died before this.
-	for p := range s.partitions {
-		if err := s.append(ctx, p, newest, now); err != nil {
-			return record, false, err
+	return newest, changed, nil
+}
+
+// Repeat tells every partition again of the newest version of each kind: a broker that lost its power may have lost records.
+func (s *Store) Repeat(ctx context.Context, now time.Time, kinds ...string) error {
+	return s.each(ctx, now, kinds, s.tell)
+}
+
+// Finish tells every partition of those newest versions of which it is not known that all were told: whoever took one may
+// have died before it had.
+func (s *Store) Finish(ctx context.Context, now time.Time, kinds ...string) error {
+	return s.each(ctx, now, kinds, s.finish)
+}
+
+func (s *Store) each(ctx context.Context, now time.Time, kinds []string, do func(context.Context, event.ControlRecord, time.Time) error) error {
+	for _, kind := range kinds {
+		newest, _, err := s.newest(ctx, kind)
+		if err == nil && newest.Version > 0 {
+			err = do(ctx, newest, now)
+		}
+		if err != nil {
+			return err
 		}
 	}
-	return newest, changed, nil
+	return nil
+}
+
+// finish tells unless all were told.
+func (s *Store) finish(ctx context.Context, record event.ControlRecord, now time.Time) error {
+	told, _, err := bus.ValueAtLeader(ctx, s.js.Conn(), topology.Controls, toldKey(record.Kind))
+	if err != nil {
+		return fmt.Errorf("who was told of %s version %d: %w", record.Kind, record.Version, err)
+	}
+	if string(told) == strconv.FormatUint(record.Version, 10) {
+		return nil
+	}
+	return s.tell(ctx, record, now)
+}
+
+// toldKey is where it is noted of which version of a kind every partition was told.
+func toldKey(kind string) string { return "told." + kind }
+
+// tell appends a record to every partition, and notes that.
+func (s *Store) tell(ctx context.Context, record event.ControlRecord, now time.Time) error {
+	for p := range s.partitions {
+		if err := s.append(ctx, p, record, now); err != nil {
+			return err
+		}
+	}
+	if _, err := s.controls.PutString(ctx, toldKey(record.Kind), strconv.FormatUint(record.Version, 10)); err != nil {
+		return fmt.Errorf("note that all were told of %s version %d: %w", record.Kind, record.Version, err)
+	}
+	return nil
 }
 
 func (s *Store) append(ctx context.Context, partition int, record event.ControlRecord, now time.Time) error {

@@ -38,15 +38,37 @@ func open(t *testing.T) (*Store, jetstream.JetStream) {
 // versions are those that a partition takes: each once, rising.
 func versions(t *testing.T, js jetstream.JetStream, partition int) (taken []uint64) {
 	t.Helper()
+	highest := uint64(0)
+	for _, e := range records(t, js, partition) {
+		if e.Source.Ordinal > highest {
+			highest = e.Source.Ordinal
+			taken = append(taken, e.Control.Version)
+		}
+	}
+	return taken
+}
+
+// kinds are the newest version of each kind that a partition has.
+func kinds(t *testing.T, js jetstream.JetStream, partition int) map[string]uint64 {
+	t.Helper()
+	newest := map[string]uint64{}
+	for _, e := range records(t, js, partition) {
+		newest[e.Control.Kind] = max(newest[e.Control.Kind], e.Control.Version)
+	}
+	return newest
+}
+
+// records are a partition's control records, repeats too.
+func records(t *testing.T, js jetstream.JetStream, partition int) (all []event.Event) {
+	t.Helper()
 	stream, err := js.Stream(t.Context(), topology.Events)
 	if err != nil {
 		t.Fatal(err)
 	}
-	highest := uint64(0)
 	for next := uint64(1); ; {
 		m, err := stream.GetMsg(t.Context(), next, jetstream.WithGetMsgSubject(topology.Subject(topology.Events, partition)))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return taken
+			return all
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -59,10 +81,7 @@ func versions(t *testing.T, js jetstream.JetStream, partition int) (taken []uint
 		if e.Type != event.Control || e.Control == nil || e.Source.Ordinal != e.Control.Version || e.Source.Name != "control."+e.Control.Kind || e.Source.After != 0 {
 			t.Fatalf("partition %d holds %+v", partition, e)
 		}
-		if e.Source.Ordinal > highest {
-			highest = e.Source.Ordinal
-			taken = append(taken, e.Control.Version)
-		}
+		all = append(all, e)
 	}
 }
 
