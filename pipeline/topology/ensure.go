@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -13,12 +14,13 @@ import (
 const partitionsKey = "attune-partitions"
 
 // Ensure creates every stream and bucket that is missing and updates the settings of the others. The number
-// of partitions is fixed at creation: another one is refused.
+// of partitions is fixed at creation: another one is refused. So is what would lose something at once: a shorter queue than
+// what is in one, an age at which records of the log would go, fewer replicas.
 func Ensure(ctx context.Context, js jetstream.JetStream, c Config) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("topology: %w", err)
 	}
-	if err := checkPartitions(ctx, js, c.Partitions); err != nil {
+	if err := ensureLog(ctx, js, c); err != nil {
 		return err
 	}
 	if err := checkQueues(ctx, js, c.OutboxMessages); err != nil {
@@ -62,16 +64,41 @@ func checkQueues(ctx context.Context, js jetstream.JetStream, limit int64) error
 	return nil
 }
 
-func checkPartitions(ctx context.Context, js jetstream.JetStream, want int) error {
-	have, err := Partitions(ctx, js)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil
+// ensureLog makes the log, of which one alone decides where several start for the first time, or checks the one that is there.
+func ensureLog(ctx context.Context, js jetstream.JetStream, c Config) error {
+	for _, s := range StreamConfigs(c) {
+		if s.Name != Events {
+			continue
+		}
+		if _, err := js.CreateStream(ctx, s); err != nil && !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+			return fmt.Errorf("create stream %s: %w", s.Name, err)
+		}
 	}
+	have, err := Partitions(ctx, js)
 	if err != nil {
 		return err
 	}
-	if have != want {
-		return fmt.Errorf("partitions: %d is configured, but these streams were created with %d, and the number is fixed at creation: set partitions: %d, or start with other streams", want, have, have)
+	if have != c.Partitions {
+		return fmt.Errorf("partitions: %d is configured, but these streams were created with %d, and the number is fixed at creation: set partitions: %d, or start with other streams", c.Partitions, have, have)
+	}
+	stream, err := js.Stream(ctx, Events)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", Events, err)
+	}
+	return c.spares(stream.CachedInfo(), time.Now())
+}
+
+// spares refuses what would take something from the log that is there, since a single worker with another file could do that
+// to all.
+func (c Config) spares(log *jetstream.StreamInfo, now time.Time) error {
+	was, first := log.Config.MaxAge, log.State.FirstTime
+	if (was == 0 || c.EventsAge < was) && log.State.Msgs > 0 && first.Before(now.Add(-c.EventsAge)) {
+		return fmt.Errorf("events_age: %s is configured, but the log is kept for %s, and has records since %s which would be deleted: set events_age: %s, "+
+			"or, to delete them, lower the age by hand first (nats stream edit %s --max-age=%s)", c.EventsAge, was, first.UTC().Format(time.RFC3339), was, Events, c.EventsAge)
+	}
+	if had := log.Config.Replicas; c.Replicas < had {
+		return fmt.Errorf("replicas: %d is configured, but the log has %d: set replicas: %d, or, to have fewer, lower it by hand first (nats stream edit %s --replicas=%d), "+
+			"and the others follow at the next start", c.Replicas, had, had, Events, c.Replicas)
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package topology_test
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"attune/pipeline/embedded/enginetest"
@@ -37,5 +39,37 @@ func TestEnsureDeletesNoDelivery(t *testing.T) {
 	}
 	if held := stream.CachedInfo().State.Msgs; held != 5 {
 		t.Errorf("%d deliveries are left of 5", held)
+	}
+}
+
+// Of several that start for the first time with different files one decides, and the others are told.
+func TestEnsureAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	js := enginetest.JetStream(t)
+	errs := make([]error, 8)
+	var work sync.WaitGroup
+	for i := range errs {
+		work.Go(func() {
+			c := topology.DefaultConfig()
+			c.Partitions = 1 + i
+			errs[i] = topology.Ensure(t.Context(), js, c)
+		})
+	}
+	work.Wait()
+	partitions, err := topology.Partitions(t.Context(), js)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, err := range errs {
+		if won := 1+i == partitions; won != (err == nil) || !won && !strings.Contains(err.Error(), fmt.Sprintf("set partitions: %d", partitions)) {
+			t.Errorf("%d partitions, of %d that were asked for: %v", partitions, 1+i, err)
+		}
+	}
+	raw, err := js.Stream(t.Context(), topology.Raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := raw.CachedInfo().Config.SubjectTransform.Destination; !strings.Contains(got, fmt.Sprintf("partition(%d,", partitions)) {
+		t.Errorf("RAW is shared out by %s, want %d partitions", got, partitions)
 	}
 }
