@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -146,15 +147,19 @@ const (
 	sickTurns = 2
 )
 
-// natsHealth is nil while the NATS of this process can do its work, or where it is not this process's.
+// natsHealth is why NATS can't be worked with any more, as far as this process knows; nil: it can, or may soon.
 func (e *engines) natsHealth() error {
-	if e.nats == nil {
-		return nil
+	switch {
+	case e.conn.IsClosed():
+		return fmt.Errorf("the connection to NATS was given up: %w", cmp.Or(e.conn.LastError(), nats.ErrConnectionClosed))
+	case e.nats != nil:
+		return e.nats.Healthy()
 	}
-	return e.nats.Healthy()
+	return nil
 }
 
-// natsFailed tells when the embedded NATS can't do its work any more: only a new start opens its streams again.
+// natsFailed tells when NATS can't be worked with any more: only a new start connects again, or opens the embedded one's
+// streams.
 func (e *engines) natsFailed(ctx context.Context) <-chan error {
 	failed := make(chan error, 1)
 	go func() {
@@ -171,7 +176,7 @@ func (e *engines) natsFailed(ctx context.Context) <-chan error {
 				sick = 0
 			}
 			if sick == sickTurns {
-				failed <- fmt.Errorf("%w; is the disk full or not writable? What was accepted is kept: start again once it is", err)
+				failed <- fmt.Errorf("%w; what was accepted is kept: start again", err)
 				return
 			}
 		}
