@@ -131,9 +131,10 @@ func (p *Picture) note(entry jetstream.KeyValueEntry) (moved bool) {
 }
 
 // pass moves the present. A time in which nothing was stored counts for nobody: it was the broker that was away. Whose
-// heartbeat it then drops by itself is gone all the same, until the next one.
+// heartbeat it then drops by itself is gone all the same, until the next one. Nor does it count that the broker's clock was
+// set back, as where another node with another clock leads: what came before then came just before.
 func (p *Picture) pass(now time.Time) {
-	if gap := now.Sub(p.now); p.live && gap > TTL/2 {
+	if gap := now.Sub(p.now); p.live && gap > TTL/2 || gap < 0 {
 		for id, b := range p.beats {
 			b.at = b.at.Add(gap)
 			p.beats[id] = b

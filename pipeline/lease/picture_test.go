@@ -64,6 +64,10 @@ func TestPictureTellsTheDead(t *testing.T) {
 			{"ada", time.Hour, put, "[ada]"}, {"bob", 0, put, "[ada bob]"}, {"ada", 500 * time.Millisecond, put, "[ada bob]"},
 			{"ada", 1500 * time.Millisecond, put, "[ada bob]"}, {"ada", 2100 * time.Millisecond, put, "[ada]"},
 		},
+		"its clock was set back, and one has stopped": {
+			{"ada", time.Hour, put, "[ada]"}, {"bob", 0, put, "[ada bob]"}, {"bob", time.Second, put, "[ada bob]"},
+			{"bob", 2 * time.Second, put, "[ada bob]"}, {"bob", 2100 * time.Millisecond, put, "[bob]"},
+		},
 	} {
 		p := newPicture()
 		p.live = true
