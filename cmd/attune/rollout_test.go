@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go/jetstream"
@@ -280,9 +281,18 @@ func TestARolloutSaysThatItWaitsForClickHouse(t *testing.T) {
 		return func() bool { return strings.Contains(s.printed("", "status"), want) }
 	}
 	s.wait("it asks", says("staged version 1: reading from ClickHouse what the log has lost to age: position 0 of "))
+	var failing []time.Time
 	for range 2 { // and again
 		answers <- errors.New("connection refused")
 		s.wait("it waits", says("staged version 1: waiting for ClickHouse, which has what the log has lost to age: read what the log does not have any more: connection refused\n"))
+		p, err := rollout.Look(t.Context(), s.js)
+		if err != nil {
+			t.Fatal(err)
+		}
+		failing = append(failing, p.Failing)
+	}
+	if failing[0].IsZero() || !failing[0].Equal(failing[1]) {
+		t.Errorf("it says that it fails since %v", failing)
 	}
 	close(answers)
 	s.wait("it is done", func() bool {
@@ -290,7 +300,7 @@ func TestARolloutSaysThatItWaitsForClickHouse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return p.Phase == rollout.Done && p.Failure == "" && !p.Older
+		return p.Phase == rollout.Done && p.Failure == "" && !p.Older && p.Failing.IsZero()
 	})
 }
 

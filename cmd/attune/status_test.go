@@ -11,6 +11,7 @@ import (
 	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/pipeline/lease"
+	"attune/pipeline/rollout"
 	"attune/pipeline/topology"
 )
 
@@ -120,6 +121,32 @@ func TestStatusShowsRates(t *testing.T) {
 		return normalized > 100 && customers > 100
 	})
 	stop()
+}
+
+func TestStatusRaisesARolloutThatComesNoFurther(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	all := map[string][]string{}
+	for _, p := range parts() {
+		all[p.name] = nil
+	}
+	for name, c := range map[string]struct {
+		progress rollout.Progress
+		says     string
+	}{
+		"it goes on":                {rollout.Progress{Updated: ago(time.Second)}, ""},
+		"it stands still":           {rollout.Progress{Updated: ago(time.Minute)}, "has stood still for 1m0s"},
+		"it has just failed":        {rollout.Progress{Updated: now, Failing: ago(time.Second), Failure: "refused"}, ""},
+		"it fails again and again":  {rollout.Progress{Updated: now, Failing: ago(time.Minute), Failure: "refused"}, "has failed again and again for 1m0s: refused"},
+		"it failed, and has no one": {rollout.Progress{Updated: ago(time.Minute), Failing: ago(2 * time.Minute), Failure: "refused"}, "for 2m0s: refused"},
+	} {
+		s := survey{At: now, Rollout: &c.progress}
+		s.raise(&lease.Picture{Members: map[string]lease.Member{"w": {Chains: all}}})
+		if got := strings.Join(s.Alarms, "\n"); (got == "") != (c.says == "") || !strings.Contains(got, c.says) {
+			t.Errorf("%s: alarms %q, want %q", name, s.Alarms, c.says)
+		}
+	}
 }
 
 func TestStatusRaisesCallsThatWaitTooLong(t *testing.T) {

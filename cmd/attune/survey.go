@@ -316,7 +316,11 @@ func (s *survey) raise(picture *lease.Picture) {
 			s.Alarms = append(s.Alarms, fmt.Sprintf("no worker runs %s: start one, with attune run or attune run --only %s", p.name, p.name))
 		}
 	}
-	if p := s.Rollout; p != nil && s.At.Sub(p.Updated) > rolloutAlarm {
+	switch p := s.Rollout; {
+	case p == nil:
+	case !p.Failing.IsZero() && s.At.Sub(p.Failing) > rolloutAlarm:
+		s.Alarms = append(s.Alarms, fmt.Sprintf("the rollout of staged version %d has failed again and again for %s: %s", p.Version, elapsed(s.At.Sub(p.Failing)), p.Failure))
+	case s.At.Sub(p.Updated) > rolloutAlarm:
 		s.Alarms = append(s.Alarms, fmt.Sprintf("the rollout of staged version %d has stood still for %s (%s): see what the worker that runs it logs",
 			p.Version, elapsed(s.At.Sub(p.Updated)), progressLine(*p)))
 	}

@@ -133,7 +133,8 @@ func (r *pastReader) older(ctx context.Context) error {
 		if err := r.visit(nil, before-1); err != nil {
 			return err
 		}
-		r.progress.Older, r.progress.Failure = false, ""
+		r.progress.Older = false
+		r.goesOn()
 		if err := r.note(ctx); err != nil {
 			return err
 		}

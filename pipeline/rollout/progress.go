@@ -45,6 +45,8 @@ type Progress struct {
 	Older bool `json:"older,omitempty"`
 	// Failure is what has stopped the rollout, which is tried again; empty: it goes on.
 	Failure string `json:"failure,omitempty"`
+	// Failing is since when it has come no further; zero: it goes on.
+	Failing time.Time `json:"failing,omitzero"`
 }
 
 // progressKey is beside the control records'.
@@ -103,8 +105,14 @@ func (d *drive) failed(ctx context.Context, err error) {
 		return
 	}
 	d.progress.Failure = err.Error()
+	if d.progress.Failing.IsZero() {
+		d.progress.Failing = time.Now().UTC()
+	}
 	_ = d.note(ctx)
 }
+
+// goesOn notes that it goes on.
+func (d *drive) goesOn() { d.progress.Failure, d.progress.Failing = "", time.Time{} }
 
 // noteEvery is how often progress is written, and whether something newer is staged is looked at.
 const noteEvery = time.Second
@@ -114,7 +122,7 @@ func (d *drive) goOn(ctx context.Context) error {
 	if time.Since(d.noted) < noteEvery {
 		return nil
 	}
-	d.progress.Failure = ""
+	d.goesOn()
 	if err := d.note(ctx); err != nil {
 		return err
 	}
