@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,9 +32,17 @@ type learner struct {
 const (
 	// learnTopic is what the owner of the learning owns.
 	learnTopic = "models"
-	// learnMark is the key, beside the control records, whose time is that of the last training's beginning.
+	// learnMark is the key, beside the control records, that is written when a training begins, and again when it is over.
 	learnMark = "learner"
+	// learnAgain is how long after its beginning a training that was cut off is begun again, at most.
+	learnAgain = time.Hour
 )
+
+// training is what the mark says of the last one.
+type training struct {
+	Began time.Time `json:"began"`
+	Over  bool      `json:"over,omitempty"` // else it is under way, or was cut off
+}
 
 // newLearner prepares the learner; the database is asked at dsn.
 func newLearner(ctx context.Context, c workerConfig, owner bus.Owner, definitions *definitions, dsn string) (*learner, error) {
@@ -42,7 +51,7 @@ func newLearner(ctx context.Context, c workerConfig, owner bus.Owner, definition
 		return nil, fmt.Errorf("open bucket %s: %w", topology.Controls, err)
 	}
 	done := prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "attune_trainings_total", Help: "Trainings that this worker made on schedule, by outcome: in_force, worse or failed.",
+		Name: "attune_trainings_total", Help: "Trainings that this worker made on schedule, by outcome: in_force, worse, failed or cut_off.",
 	}, []string{"outcome"})
 	if err := c.metrics.Register(done); err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
@@ -65,47 +74,79 @@ func (l *learner) run(ctx context.Context) error {
 // turn trains whenever it is time, as long as this worker is the one to do it.
 func (l *learner) turn(ctx context.Context) error {
 	for {
-		mark, err := l.mark(ctx)
+		last, revision, err := l.mark(ctx)
 		if err != nil {
 			return err
 		}
-		if !pause(ctx, time.Until(mark.Created().Add(l.every))) {
+		wait := l.every
+		if !last.Over {
+			wait = min(l.every, learnAgain)
+		}
+		if !pause(ctx, time.Until(last.Began.Add(wait))) {
 			return nil
 		}
-		if _, err := l.marks.Update(ctx, learnMark, nil, mark.Revision()); bus.IsConflict(err) {
+		now := training{Began: time.Now().UTC()}
+		if revision, err = l.write(ctx, now, revision); bus.IsConflict(err) {
 			continue // a former owner was faster
 		} else if err != nil {
 			return fmt.Errorf("note a training: %w", err)
 		}
-		began := time.Now()
 		report, err := l.train(ctx)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
+			l.done.WithLabelValues("cut_off").Inc()
+			l.log.Info("training cut off: another begins", "after", now.Began.Add(min(l.every, learnAgain)))
 			return ctx.Err()
-		case err != nil:
-			l.done.WithLabelValues("failed").Inc()
-			l.log.Warn("models not trained", "error", err, "next", began.Add(l.every).UTC())
-		case !report.InForce:
-			l.done.WithLabelValues("worse").Inc()
-			l.log.Info("models trained, and not put in force", "model", report.Model, "worse", report.Worse, "took", time.Since(began))
-		default:
-			l.done.WithLabelValues("in_force").Inc()
-			l.log.Info("models trained and put in force", "model", report.Model, "version", report.Version, "kept", report.Card.Kept, "took", time.Since(began))
+		}
+		l.tell(now, report, err)
+		now.Over = true
+		if _, err := l.write(ctx, now, revision); err != nil && !bus.IsConflict(err) {
+			return fmt.Errorf("note that a training is over: %w", err)
 		}
 	}
 }
 
-// mark is when the last training began; where there was none, when the first learner looked.
-func (l *learner) mark(ctx context.Context) (jetstream.KeyValueEntry, error) {
+// tell says how a training ended.
+func (l *learner) tell(t training, report *trainReport, err error) {
+	took := time.Since(t.Began)
+	switch {
+	case err != nil:
+		l.done.WithLabelValues("failed").Inc()
+		l.log.Warn("models not trained", "error", err, "next", t.Began.Add(l.every))
+	case !report.InForce:
+		l.done.WithLabelValues("worse").Inc()
+		l.log.Info("models trained, and not put in force", "model", report.Model, "worse", report.Worse, "took", took)
+	default:
+		l.done.WithLabelValues("in_force").Inc()
+		l.log.Info("models trained and put in force", "model", report.Model, "version", report.Version, "kept", report.Card.Kept, "took", took)
+	}
+}
+
+// mark is the last training; where there was none, one that was over when the first learner looked.
+func (l *learner) mark(ctx context.Context) (last training, revision uint64, err error) {
 	for {
 		mark, err := l.marks.Get(ctx, learnMark)
-		if !errors.Is(err, jetstream.ErrKeyNotFound) {
-			return mark, err
+		if err == nil {
+			err = json.Unmarshal(mark.Value(), &last)
 		}
-		if _, err := l.marks.Create(ctx, learnMark, nil); err != nil && !bus.IsConflict(err) {
-			return nil, fmt.Errorf("note the first start: %w", err)
+		switch {
+		case err == nil:
+			return last, mark.Revision(), nil
+		case !errors.Is(err, jetstream.ErrKeyNotFound):
+			return last, 0, fmt.Errorf("read when models were trained last: %w", err)
+		}
+		if _, err := l.write(ctx, training{Began: time.Now().UTC(), Over: true}, 0); err != nil && !bus.IsConflict(err) {
+			return last, 0, fmt.Errorf("note the first start: %w", err)
 		}
 	}
+}
+
+// write writes the mark over the revision that was read; 0: there was none.
+func (l *learner) write(ctx context.Context, t training, revision uint64) (uint64, error) {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return 0, err
+	}
+	return l.marks.Update(ctx, learnMark, data, revision)
 }
 
 // pause waits; false: ctx has ended.

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -11,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+
 	"attune/pipeline/embedded/enginetest"
+	"attune/pipeline/topology"
 )
 
 // Two processes over one broker and one database: without anybody asking, one of them trains what was imported, and both
@@ -85,6 +91,82 @@ func TestLearnerTrainsForAll(t *testing.T) {
 	})
 	for _, d := range nodes {
 		d.interrupt()
+	}
+}
+
+// A training that is cut off, as by a deployment, is begun again before its time, and says so. One that is over is not.
+func TestLearnerBeginsAgainWhatWasCutOff(t *testing.T) {
+	t.Parallel()
+	i := install(t, 1)
+	marks, err := i.js.KeyValue(t.Context(), topology.Controls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "done"}, []string{"outcome"})
+	l := &learner{marks: marks, every: 24 * time.Hour, done: done, log: slog.New(slog.DiscardHandler)}
+	turn := func(train func(context.Context, context.CancelFunc) error) {
+		t.Helper()
+		ctx, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer stop()
+		l.train = func(ctx context.Context) (*trainReport, error) { return nil, train(ctx, stop) }
+		if err := l.turn(ctx); err != nil && ctx.Err() == nil {
+			t.Fatal(err)
+		}
+	}
+	mark := func() training {
+		t.Helper()
+		last, _, err := l.mark(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return last
+	}
+	pretend := func(last training) {
+		t.Helper()
+		data, err := json.Marshal(last)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := marks.Put(t.Context(), learnMark, data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := 0
+	never := func(context.Context, context.CancelFunc) error { count++; return errors.New("no") }
+	turn(never)
+	if count != 0 || !mark().Over {
+		t.Fatalf("after the first start: %d trainings, %+v", count, mark())
+	}
+	pretend(training{Began: time.Now().Add(-25 * time.Hour), Over: true})
+	turn(func(_ context.Context, stop context.CancelFunc) error { stop(); return context.Canceled })
+	if last := mark(); last.Over || time.Since(last.Began) > time.Minute {
+		t.Errorf("what was cut off is noted as %+v", last)
+	}
+	turn(never)
+	if count != 0 {
+		t.Error("what was cut off begins again at once")
+	}
+	pretend(training{Began: time.Now().Add(-learnAgain - time.Second)})
+	turn(never)
+	if last := mark(); count != 1 || !last.Over || time.Since(last.Began) > time.Minute {
+		t.Errorf("%d trainings, %+v", count, last)
+	}
+	turn(never)
+	if count != 1 {
+		t.Error("it trains again before its time")
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(done)
+	families, err := metrics.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := map[string]float64{}
+	for _, m := range families[0].GetMetric() {
+		counted[m.GetLabel()[0].GetValue()] = m.GetCounter().GetValue()
+	}
+	if diff := cmp.Diff(map[string]float64{"cut_off": 1, "failed": 1}, counted); diff != "" {
+		t.Errorf("counted (-want +got):\n%s", diff)
 	}
 }
 
