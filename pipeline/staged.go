@@ -151,14 +151,17 @@ func (c *Chain) beside(s *Step) {
 		c.judgeNext(s, n)
 		return
 	}
-	if s.Event == nil {
+	if s.Event == nil && s.Loser == nil {
 		return
 	}
 	q := n.Lay(p)
 	for _, leaves := range [...]Leaves{c.Staged.SegmentLeaves, c.Staged.CampaignLeaves} {
-		if known {
+		switch {
+		case s.Loser != nil:
+			leaves.Expire(q) // two profiles' are together
+		case known:
 			leaves.Record(q, s.Event)
-		} else {
+		default:
 			leaves.RecordLacked(q, s.Event) // what the two have in common holds it already
 		}
 	}

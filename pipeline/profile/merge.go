@@ -20,8 +20,9 @@ import (
 // orders. A membership holds where either was in; what the loser leaves and the winner enters by that, the caller states.
 // Of two waits for the same campaign and key the later one stays, as when the winner's own event had begun it anew.
 //
-// Bounds hold as they do for one profile, except that of event names up to twice as many stay until the winner's next
-// event, since it is not known here which of them rules ask for.
+// Bounds hold as they do for one profile, except those of event names, waits, sends and what rules look back at: which of
+// them may go, and what is to be said of it, only the stages know, in the step that follows. Until then there are at most
+// twice as many.
 func Merge(winner, loser *Profile) {
 	w, l := winner, loser
 	w.Now = max(w.Now, l.Now)

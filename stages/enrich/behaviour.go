@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 )
@@ -29,9 +30,6 @@ func (st *Stage) keepActivity(p *profile.Profile, e *event.Event, amount event.M
 	if name == "" {
 		return
 	}
-	if len(p.Activities) > profile.MaxNames {
-		st.trimActivities(p, profile.MaxNames) // a merge doesn't know who is asked for
-	}
 	if p.Count(name) == 0 && !st.asked[name] {
 		if len(name) > maxNameSize {
 			return
@@ -43,6 +41,18 @@ func (st *Stage) keepActivity(p *profile.Profile, e *event.Event, amount event.M
 		}
 	}
 	p.Happens(name).At(e.Occurred, amount)
+}
+
+// boundActivities lets names go where a merge, which doesn't know who is asked for, has brought too many together.
+func (st *Stage) boundActivities(s *pipeline.Step) {
+	p := s.Profile
+	if len(p.Activities) <= profile.MaxNames {
+		return
+	}
+	if s.Loser != nil { // a later stage asks what the winner did before, whose names these may be
+		p.Activities = slices.Clone(p.Activities)
+	}
+	st.trimActivities(p, profile.MaxNames)
 }
 
 // lastOther is the last name in byte order that nobody asks for, and whether there is no room for one more.

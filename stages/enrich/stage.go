@@ -62,6 +62,7 @@ func (*Stage) Name() string { return "enrich" }
 // Apply takes the event into the profile and scores the customer.
 func (st *Stage) Apply(s *pipeline.Step) {
 	p, e := s.Profile, s.Event
+	st.boundActivities(s)
 	switch {
 	case e == nil:
 		if next := p.Scores.Next; next != 0 && next <= s.Now {

@@ -121,3 +121,27 @@ func TestMergedMembershipsAreThoseOfOne(t *testing.T) {
 		}
 	})
 }
+
+// What staged rules look back at stays within what they need, also of who is merged again and again before it is prepared.
+func TestMergedLookBacksKeepTheirBounds(t *testing.T) {
+	before := stage(t)
+	after := stage(t, Definition{ID: "twice", When: `count("A", "24h") >= 2`})
+	old, staged := chain(1, enrich{}, before), preparing(enrich{}, before, after)
+	winner := profile.New("w")
+	run(t, old, winner, happened("C", start))
+	run(t, staged, winner, happened("C", start+1))
+	largest, at := 0, start
+	for i := range 5 {
+		at += 10
+		loser := profile.New(fmt.Sprint("l", i))
+		run(t, old, loser, happened("C", at))
+		run(t, staged, loser, happened("A", at+1), happened("A", at+2), happened("A", at+3))
+		merge(t, staged, winner, loser, at+4, false)
+		for _, times := range winner.Next.Windows {
+			largest = max(largest, len(times))
+		}
+	}
+	if winner.Next.Filled || largest != 2 {
+		t.Errorf("%d times are kept for a rule that needs two: %+v", largest, winner.Next)
+	}
+}

@@ -27,6 +27,20 @@ func forgetSends(p *profile.Profile, now event.Instant) {
 	p.Sends = slices.Delete(p.Sends, 0, n)
 }
 
+// boundSends keeps the newest sends of each campaign, as many as a cap may count: two merged profiles bring more, and who is
+// merged often would hold any number of them. Of those that are dropped a place can't be given back.
+func boundSends(p *profile.Profile) {
+	if len(p.Sends) <= MaxCap {
+		return
+	}
+	kept := map[string]int{}
+	for i := len(p.Sends) - 1; i >= 0; i-- {
+		if kept[p.Sends[i].Campaign]++; kept[p.Sends[i].Campaign] > MaxCap {
+			p.Sends = slices.Delete(p.Sends, i, i+1)
+		}
+	}
+}
+
 // release gives back the place of a mail that did not reach the customer.
 func release(p *profile.Profile, e *event.Event) {
 	decision, ok := e.Properties.Get("decision").Text()

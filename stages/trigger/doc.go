@@ -47,8 +47,8 @@
 //
 // While another profile of the customer is awaited nothing is judged. What triggers a campaign meanwhile waits until
 // the customer is whole, also where the campaign has no wait, and each of it is judged then: a wait that is due already
-// isn't restarted. Of flips of a segment the last one is left, and it is judged if it holds for the whole customer
-// (merged).
+// isn't restarted. Of both profiles' waits those that are not due are bounded as one profile's are (too_many_waits). Of
+// flips of a segment the last one is left, and it is judged if it holds for the whole customer (merged).
 //
 // # Decision ids
 //

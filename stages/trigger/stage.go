@@ -131,6 +131,7 @@ func (st *Stage) Apply(s *pipeline.Step) {
 	case e == nil:
 		st.leaves.Forget(p)
 		st.leaves.Expire(p)
+		boundSends(p)
 	case e.Type == event.Delivery:
 		release(p, e)
 	default:
@@ -140,6 +141,9 @@ func (st *Stage) Apply(s *pipeline.Step) {
 		st.settle(s)
 	}
 	st.decideDue(s)
+	if s.Loser != nil {
+		st.boundWaits(s)
+	}
 	if e != nil {
 		st.cancel(s)
 		if !e.Historical {

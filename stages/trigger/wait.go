@@ -55,6 +55,13 @@ func (st *Stage) start(s *pipeline.Step, c *campaign, w profile.Wait) {
 	}
 	i, _ := slices.BinarySearchFunc(p.Waits, w, profile.ByDue)
 	p.Waits = slices.Insert(p.Waits, i, w)
+	st.boundWaits(s)
+}
+
+// boundWaits suppresses the oldest waits while there are too many: those of two profiles are together, when these merge, at
+// most twice as many as there may be.
+func (st *Stage) boundWaits(s *pipeline.Step) {
+	p := s.Profile
 	for tooMany(p.Waits) {
 		i := oldest(p.Waits)
 		w := p.Waits[i]
