@@ -58,7 +58,7 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 	case event.Wake:
 		p.Armed = 0 // a handled wake-up always re-arms, stale or not
 	case event.Prepare:
-		if err := c.prepare(p, e, position); err != nil {
+		if err := c.prepare(p, e, position, &r); err != nil {
 			return r, err
 		}
 	case event.Merge:
@@ -69,7 +69,7 @@ func (c *Chain) Apply(p *profile.Profile, e *event.Event, position uint64) (Resu
 			return r, err
 		}
 	default:
-		s := c.step(p, e, position)
+		s := c.step(p, e, position, &r)
 		c.run(s)
 		r.take(s)
 		r.Facts.Events = append(r.Facts.Events, Enriched{
@@ -132,7 +132,7 @@ func (c *Chain) runOwed(p *profile.Profile, now event.Instant, position uint64, 
 			return nil
 		}
 		p.Now = max(p.Now, due)
-		s := c.step(p, nil, position)
+		s := c.step(p, nil, position, r)
 		c.run(s)
 		r.take(s)
 		if next := c.Due(p); next != 0 && next <= due {
@@ -142,8 +142,12 @@ func (c *Chain) runOwed(p *profile.Profile, now event.Instant, position uint64, 
 	return fmt.Errorf("profile %s at position %d: owes more than %d steps", p.ID, position, MaxOwed)
 }
 
-func (c *Chain) step(p *profile.Profile, e *event.Event, position uint64) *Step {
-	return &Step{Now: p.Now, Event: e, Profile: p, Before: profile.Remember(p, e), Position: position, Version: c.Version, Definitions: c.Definitions}
+// step is the next one of a record that has led to r so far.
+func (c *Chain) step(p *profile.Profile, e *event.Event, position uint64, r *Result) *Step {
+	return &Step{
+		Now: p.Now, Event: e, Profile: p, Before: profile.Remember(p, e), Position: position, Version: c.Version, Definitions: c.Definitions,
+		earlier: r.Deliveries,
+	}
 }
 
 func (r *Result) take(s *Step) {

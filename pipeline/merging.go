@@ -60,7 +60,7 @@ func (c *Chain) Salvage(p *profile.Profile, e *event.Event, position uint64) (r 
 		c.leave(p, e, position, &r)
 		return r, nil
 	case e.Type == event.Transfer:
-		s, was, err := c.unite(p, e, position)
+		s, was, err := c.unite(p, e, position, &r)
 		if s == nil {
 			return r, err
 		}
@@ -113,7 +113,7 @@ func forward(p *profile.Profile, e *event.Event, position uint64, r *Result) err
 // takeIn merges what a transfer brings, and judges the whole customer anew: first without an event, and then whatever
 // has waited for it.
 func (c *Chain) takeIn(p *profile.Profile, e *event.Event, position uint64, r *Result) error {
-	s, was, err := c.unite(p, e, position)
+	s, was, err := c.unite(p, e, position, r)
 	if s == nil {
 		return err
 	}
@@ -124,7 +124,7 @@ func (c *Chain) takeIn(p *profile.Profile, e *event.Event, position uint64, r *R
 
 // unite merges what a transfer brings, for a step that judges it, and gives the memberships before; nil: it is merged
 // already.
-func (c *Chain) unite(p *profile.Profile, e *event.Event, position uint64) (s *Step, was []string, err error) {
+func (c *Chain) unite(p *profile.Profile, e *event.Event, position uint64, r *Result) (s *Step, was []string, err error) {
 	loser, err := profile.Decode(e.Merge.State)
 	if err != nil {
 		return nil, nil, fmt.Errorf("transfer to profile %s at position %d: %w", p.ID, position, err)
@@ -132,7 +132,7 @@ func (c *Chain) unite(p *profile.Profile, e *event.Event, position uint64) (s *S
 	if loser.ID == p.ID || p.TookIn(loser.ID) {
 		return nil, nil, nil
 	}
-	s = c.step(p, nil, position)
+	s = c.step(p, nil, position, r)
 	s.Loser = loser
 	c.level(s)
 	was = p.Memberships()

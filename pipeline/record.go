@@ -129,7 +129,7 @@ func (p *partition) take(d bus.Delivery, r *record, result *Result) error {
 	b.deliveries = append(b.deliveries, result.Deliveries...)
 	b.size += 64 // a wake-up's
 	for i := range result.Deliveries {
-		b.size += len(result.Deliveries[i].Data) + 512
+		b.size += result.Deliveries[i].Size()
 	}
 	if result.Wake != 0 {
 		b.wakes = append(b.wakes, WakeUp{Profile: e.Profile, At: result.Wake})

@@ -45,7 +45,8 @@ type Step struct {
 	Decisions  []Decision
 	Deliveries []Delivery
 
-	because string // of a merge's flips
+	earlier []Delivery // that the record has led to in steps before this one
+	because string     // of a merge's flips
 }
 
 // Historical tells that this step may change state but fires nothing.
@@ -77,6 +78,25 @@ func (s *Step) FlipBecause(segment string, entered bool, reason string) {
 func (s *Step) Decide(d Decision) {
 	d.At, d.Profile, d.Position, d.Version, d.CLV = s.Now, s.Profile.ID, s.Position, s.Version, s.Profile.Scores.CLV
 	s.Decisions = append(s.Decisions, d)
+}
+
+// MaxCarried bounds what the mails that one record leads to carry together, in bytes; the first goes in any case. They lie
+// in one commit, and the partition of a commit that the broker doesn't take stands still for good: they get half of the
+// smallest max_payload that is allowed, 1 MB; the other half is for the profile and the facts.
+const MaxCarried = 512 << 10
+
+// Room tells whether one more mail may be ordered: the first of a record always, others within MaxCarried.
+func (s *Step) Room(d *Delivery) bool {
+	if len(s.earlier)+len(s.Deliveries) == 0 {
+		return true
+	}
+	size := d.Size()
+	for _, ordered := range [...][]Delivery{s.earlier, s.Deliveries} {
+		for i := range ordered {
+			size += ordered[i].Size()
+		}
+	}
+	return size <= MaxCarried
 }
 
 // Deliver orders a mail; it leaves the partition with the commit.

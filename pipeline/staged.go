@@ -78,7 +78,7 @@ type PastEvent struct {
 }
 
 // prepare takes what a prepare record brings, and judges the customer by the staged definitions when all is there.
-func (c *Chain) prepare(p *profile.Profile, e *event.Event, position uint64) error {
+func (c *Chain) prepare(p *profile.Profile, e *event.Event, position uint64, r *Result) error {
 	if c.Staged == nil {
 		return nil
 	}
@@ -89,7 +89,7 @@ func (c *Chain) prepare(p *profile.Profile, e *event.Event, position uint64) err
 	if b.Staged != c.Staged.Version {
 		return nil // of others, which are not staged any more
 	}
-	s := c.step(p, nil, position)
+	s := c.step(p, nil, position, r)
 	n := c.next(p, position)
 	part := profile.Part{Since: n.Since, Read: n.Read}
 	if b.Of != "" {
@@ -233,7 +233,7 @@ func (c *Chain) takeOver(p *profile.Profile, position uint64, r *Result) error {
 		}
 	}
 	p.Now = max(p.Now, c.Switch.At)
-	s := c.step(p, nil, position)
+	s := c.step(p, nil, position, r)
 	s.Fire = c.Switch.Fire
 	if prepared {
 		if due := n.Due(); due != 0 && due <= p.Now && before.Staged != nil {

@@ -27,7 +27,13 @@
 //
 // At the due instant, however late it is run, and by the definitions in force then: consent to email
 // (consent_unknown, consent_withdrawn), the size of the segments that choose the audience (segment_too_small), the
-// audience rule (audience), the cap (cap). The first that refuses gives the reason. A campaign that is no longer defined is suppressed too (campaign_removed).
+// audience rule (audience), the cap (cap). The first that refuses gives the reason. A campaign that is no longer defined is
+// suppressed too (campaign_removed).
+//
+// What one record of the log leads to is one commit, of a bounded size, and each mail carries all of the customer's traits.
+// The first mail of a record always goes; one with which they would carry more than pipeline.MaxCarried is suppressed
+// (too_much_at_once). That is for a customer of much data with many waits, and here alone it matters how late a wake-up
+// comes: what several records would have led to is then one record's.
 //
 // The segments that choose are those of on, and those that the audience rule asks for other than below a not. While one
 // of them has fewer members than its min_size, as a control record says, the campaign is suppressed, or, with

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"attune/pipeline"
 	"attune/pipeline/event"
@@ -29,6 +30,7 @@ const (
 	ReasonAudience         = "audience"          // the audience rule is false
 	ReasonCap              = "cap"               // as many mails as allowed were sent
 	ReasonUnreadable       = "unreadable"        // what the mail should hold can't be encoded
+	ReasonTooMuchAtOnce    = "too_much_at_once"  // with the mails before it at the same record it carries more than fits
 )
 
 // channel is what the customer must have agreed to.
@@ -47,16 +49,24 @@ func (st *Stage) judge(s *pipeline.Step, c *campaign, w profile.Wait) {
 	}
 	d := st.decision(s, w)
 	d.Outcome = pipeline.Fired
-	s.Decide(d)
 	notAfter := time.Duration(c.Send.NotAfter)
 	if notAfter == 0 {
 		notAfter = defaultNotAfter
 	}
-	s.Deliver(pipeline.Delivery{
+	mail := pipeline.Delivery{
 		Decision: d.ID, Campaign: c.ID, Destination: c.Send.Destination, Template: c.Send.Template,
 		From: c.Send.From, Subject: c.Send.Subject, Data: data, NotAfter: s.Now.Add(notAfter),
 		Trace: w.Trace,
-	})
+	}
+	// The last refusal, and before the cap's place is taken. Whatever tells the arms of an experiment apart has to come after
+	// it, and to order what a holdout isn't sent as if it were: what a mail carries is the customer's and the event's, the
+	// same in each arm, so each loses the same customers here and what is left of them can be compared.
+	if !s.Room(&mail) {
+		st.suppress(s, w, ReasonTooMuchAtOnce, fmt.Sprintf("%d bytes more, at most %d together", mail.Size(), pipeline.MaxCarried))
+		return
+	}
+	s.Decide(d)
+	s.Deliver(mail)
 	if c.Cap != nil {
 		s.Profile.Sends = append(s.Profile.Sends, profile.Send{Decision: d.ID, Campaign: c.ID, At: s.Now})
 	}
@@ -108,8 +118,24 @@ func asMember(p *profile.Profile, id string) *profile.Profile {
 
 func (st *Stage) suppress(s *pipeline.Step, w profile.Wait, reason, detail string) {
 	d := st.decision(s, w)
-	d.Outcome, d.Reason, d.Detail = pipeline.Suppressed, reason, detail
+	d.Outcome, d.Reason, d.Detail = pipeline.Suppressed, reason, clip(detail)
 	s.Decide(d)
+}
+
+// maxDetail bounds what a decision tells people, in bytes: a rule may have 8 KiB, and one record may decide about hundreds
+// of waits.
+const maxDetail = 512
+
+// clip cuts a longer text before a character.
+func clip(text string) string {
+	if len(text) <= maxDetail {
+		return text
+	}
+	end := maxDetail
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + "…"
 }
 
 func (st *Stage) decision(s *pipeline.Step, w profile.Wait) pipeline.Decision {
