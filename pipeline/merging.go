@@ -60,12 +60,12 @@ func (c *Chain) Salvage(p *profile.Profile, e *event.Event, position uint64) (r 
 		c.leave(p, e, position, &r)
 		return r, nil
 	case e.Type == event.Transfer:
-		s, was, err := c.unite(p, e, position, &r)
+		s, err := c.unite(p, e, position, &r)
 		if s == nil {
 			return r, err
 		}
 		p.Waits = nil
-		c.stateMerge(s, was, &r)
+		c.stateMerge(s, &r)
 		p.Armed, r.Wake = p.Now, p.Now
 	case len(e.Joins) > 0:
 		c.announce(p, e, now, position, &r) // its clock stands: what it owes by then is still run at its own instants
@@ -113,29 +113,28 @@ func forward(p *profile.Profile, e *event.Event, position uint64, r *Result) err
 // takeIn merges what a transfer brings, and judges the whole customer anew: first without an event, and then whatever
 // has waited for it.
 func (c *Chain) takeIn(p *profile.Profile, e *event.Event, position uint64, r *Result) error {
-	s, was, err := c.unite(p, e, position, r)
+	s, err := c.unite(p, e, position, r)
 	if s == nil {
 		return err
 	}
 	c.run(s)
-	c.stateMerge(s, was, r)
+	c.stateMerge(s, r)
 	return c.runOwed(p, p.Now, position, r)
 }
 
-// unite merges what a transfer brings, for a step that judges it, and gives the memberships before; nil: it is merged
-// already.
-func (c *Chain) unite(p *profile.Profile, e *event.Event, position uint64, r *Result) (s *Step, was []string, err error) {
+// unite merges what a transfer brings, for a step that judges it; nil: it is merged already.
+func (c *Chain) unite(p *profile.Profile, e *event.Event, position uint64, r *Result) (*Step, error) {
 	loser, err := profile.Decode(e.Merge.State)
 	if err != nil {
-		return nil, nil, fmt.Errorf("transfer to profile %s at position %d: %w", p.ID, position, err)
+		return nil, fmt.Errorf("transfer to profile %s at position %d: %w", p.ID, position, err)
 	}
 	if loser.ID == p.ID || p.TookIn(loser.ID) {
-		return nil, nil, nil
+		return nil, nil
 	}
-	s = c.step(p, nil, position, r)
+	s := c.step(p, nil, position, r)
 	s.Loser = loser
 	c.level(s)
-	was = p.Memberships()
+	s.was = p.Memberships()
 	switch {
 	case e.Historical:
 		s.because = BecauseHistorical
@@ -146,12 +145,12 @@ func (c *Chain) unite(p *profile.Profile, e *event.Event, position uint64, r *Re
 	}
 	profile.Merge(p, loser)
 	s.Now = p.Now
-	return s, was, nil
+	return s, nil
 }
 
 // stateMerge states what the step has led to, and that its loser, and all who had gone on in it, are this customer.
-func (c *Chain) stateMerge(s *Step, was []string, r *Result) {
-	s.Changes = enteredByLoser(s, was)
+func (c *Chain) stateMerge(s *Step, r *Result) {
+	s.enteredByLoser()
 	r.take(s)
 	for _, m := range append(s.Loser.Merged, profile.Merged{ID: s.Loser.ID}) {
 		r.Facts.Merges = append(r.Facts.Merges, Merge{Loser: m.ID, Winner: s.Profile.ID, At: s.Now, Position: s.Position})
@@ -163,17 +162,12 @@ func (c *Chain) judgedOtherwise(p *profile.Profile) bool {
 	return p.First != 0 && p.Definitions != c.Version
 }
 
-// enteredByLoser puts a merge's flips right. The stages saw a winner who was wherever the loser was, so that nothing
-// fires on that: now the winner enters where this is still so, and does not leave where they had never been.
-func enteredByLoser(s *Step, was []string) []SegmentChange {
-	left := func(change SegmentChange) bool { return !change.Entered && !slices.Contains(was, change.Segment) }
-	changes := slices.DeleteFunc(s.Changes, left)
+// enteredByLoser states where the winner is by the loser alone. The stages saw a winner who was there already, so that
+// nothing fires on that.
+func (s *Step) enteredByLoser() {
 	for _, segment := range s.Loser.Memberships() {
-		if s.Profile.In(segment) && !slices.Contains(was, segment) {
-			changes = append(changes, SegmentChange{
-				Segment: segment, Profile: s.Profile.ID, At: s.Now, Entered: true, Reason: s.because, Position: s.Position, Version: s.Version,
-			})
+		if s.Profile.In(segment) && !slices.Contains(s.was, segment) {
+			s.FlipBecause(segment, true, s.because)
 		}
 	}
-	return changes
 }

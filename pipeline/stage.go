@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"slices"
+
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 )
@@ -47,6 +49,7 @@ type Step struct {
 
 	earlier []Delivery // that the record has led to in steps before this one
 	because string     // of a merge's flips
+	was     []string   // the winner's memberships before the merge
 }
 
 // Historical tells that this step may change state but fires nothing.
@@ -66,8 +69,12 @@ func (s *Step) Flip(segment string, entered bool) {
 	s.FlipBecause(segment, entered, reason)
 }
 
-// FlipBecause states a flip for one of the Because reasons.
+// FlipBecause states a flip for one of the Because reasons. Who was in a segment by the merge alone doesn't leave it: that
+// the loser left it is stated already, and campaigns, which are asked after this, must not fire on it.
 func (s *Step) FlipBecause(segment string, entered bool, reason string) {
+	if s.Loser != nil && !entered && !slices.Contains(s.was, segment) {
+		return
+	}
 	s.Changes = append(s.Changes, SegmentChange{
 		Segment: segment, Profile: s.Profile.ID, At: s.Now, Entered: entered,
 		Reason: reason, Position: s.Position, Version: s.Version,

@@ -65,6 +65,17 @@ steps:
   - {at: 2m, apply: {segments: {fan: 'did("Liked", "1h")'}}}
   - {at: 3m, apply: {segments: {fan: 'trait("plan") == "pro"'}}}
   - {at: 3m, expect: {segments: {fan: [u1]}, deliveries: []}}`,
+		"who was in a segment as another profile alone doesn't leave it, who was there does": `
+steps:
+  - {at: 0s, apply: {segments: {fan: 'did("Liked", "1d") && !did("Order Completed", "30d")'}, remove: [hello], campaigns: {bye: {on: {segment_exited: fan}, send: {destination: mail, from: a@shop.example, subject: Bye, template: t}}}}}
+  - {at: 1m, track: {user: w1, event: Order Completed, consent: {email: true}}}
+  - {at: 1m, track: {user: w2, event: Liked, consent: {email: true}}}
+  - {at: 2m, track: {user: l1, event: Liked}}
+  - {at: 2m, track: {user: l2, event: Order Completed}}
+  - {at: 3m, expect: {segments: {fan: [w2, l1]}}}
+  - {at: 4m, alias: {user: w1, previous: l1}}
+  - {at: 4m, alias: {user: w2, previous: l2}}
+  - {at: 5m, expect: {segments: {fan: []}, decisions: [{user: w2, campaign: bye, outcome: fired}], deliveries: [{user: w2, campaign: bye, at: 4m}]}}`,
 		"what is known of a customer": `
 steps:
   - {at: 0s, page: {anonymous: a1, name: Home, context: {timezone: Europe/Rome}}}
