@@ -188,7 +188,7 @@ func (s *sketch) changes(m *propensity.Model, columns []feature) event.Instant {
 		if !ok {
 			continue
 		}
-		left := float64(cut*s.days[f])*dayMillis - float64(s.now-s.since[f]) // milliseconds
+		left := float64(float64(cut*s.days[f])*dayMillis) - float64(s.now-s.since[f]) // milliseconds
 		if ticks := max(1, math.Ceil(left/dayMillis)); ticks <= mostDays {
 			earliest = sooner(earliest, s.now.Add(time.Duration(ticks)*tick))
 		}

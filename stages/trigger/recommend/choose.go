@@ -135,7 +135,7 @@ func (c *chooser) take(product string, at event.Instant, weight float64, h had) 
 	if !ok {
 		return
 	}
-	weight *= faded(c.now - at)
+	weight = float64(weight * faded(c.now-at))
 	c.all += weight
 	c.had[place] |= h
 	if h == bought && c.again {
