@@ -35,7 +35,10 @@ func (ws *Workspace) After(inForce *Workspace, version uint64) (*Succession, err
 		Segments:  segments.Set().Leaves().After(segmentsBefore.Set().Leaves()),
 		Campaigns: campaigns.Leaves().After(campaignsBefore.Leaves()),
 	}
-	s.Staged = &pipeline.Staged{Version: version, Segments: segments, SegmentLeaves: s.Segments, CampaignLeaves: s.Campaigns}
+	s.Staged = &pipeline.Staged{
+		Version: version, Segments: segments, SegmentLeaves: s.Segments, CampaignLeaves: s.Campaigns,
+		Foretells: (segments.AsksPropensity() || campaigns.AsksPropensity()) && !segmentsBefore.AsksPropensity() && !campaignsBefore.AsksPropensity(),
+	}
 	return s, nil
 }
 

@@ -48,7 +48,7 @@ type Step struct {
 	Deliveries []Delivery
 
 	earlier []Delivery // that the record has led to in steps before this one
-	because string     // of a merge's flips
+	because string     // of the flips of a merge, or of a change of the definitions
 	was     []string   // the winner's memberships before the merge
 }
 
@@ -59,7 +59,7 @@ func (s *Step) Historical() bool { return s.Event != nil && s.Event.Historical }
 func (s *Step) Flip(segment string, entered bool) {
 	reason := BecauseEvent
 	switch {
-	case s.Loser != nil:
+	case s.because != "":
 		reason = s.because
 	case s.Event == nil:
 		reason = BecauseTime
@@ -74,6 +74,12 @@ func (s *Step) Flip(segment string, entered bool) {
 func (s *Step) FlipBecause(segment string, entered bool, reason string) {
 	if s.Loser != nil && !entered && !slices.Contains(s.was, segment) {
 		return
+	}
+	if s.because == BecauseDefinitions { // what was prepared was judged by an older score: in the end nothing has changed
+		if i := slices.IndexFunc(s.Changes, func(c SegmentChange) bool { return c.Segment == segment && c.Entered != entered }); i >= 0 {
+			s.Changes = slices.Delete(s.Changes, i, i+1)
+			return
+		}
 	}
 	s.Changes = append(s.Changes, SegmentChange{
 		Segment: segment, Profile: s.Profile.ID, At: s.Now, Entered: entered,

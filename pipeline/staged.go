@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
@@ -44,6 +45,8 @@ type Staged struct {
 	Segments Stage
 	// SegmentLeaves and CampaignLeaves are what their rules look back at.
 	SegmentLeaves, CampaignLeaves Leaves
+	// Foretells tells that a rule asks for a propensity and none in force does: time makes them due from the switch on.
+	Foretells bool
 }
 
 // Leaves are what staged rules look back at, as rule.Succession has it: some the definitions in force keep too, for the
@@ -214,6 +217,12 @@ func (c *Chain) judgeNext(s *Step, n *profile.Next) {
 		c.Staged.CampaignLeaves.Expire(staged.Profile)
 	}
 	n.Take(staged.Profile)
+	if c.Staged.Foretells && s.Profile.Propensities.At != 0 {
+		// Nothing else may be due for a silent customer, and only a step takes the definitions over.
+		if tick := s.Now.Add(24 * time.Hour); n.SegmentsDue == 0 || n.SegmentsDue > tick {
+			n.SegmentsDue = tick
+		}
+	}
 }
 
 // takeOver brings the definitions into force for a customer whose last step was by those before, as of the switch.
@@ -234,7 +243,7 @@ func (c *Chain) takeOver(p *profile.Profile, position uint64, r *Result) error {
 	}
 	p.Now = max(p.Now, c.Switch.At)
 	s := c.step(p, nil, position, r)
-	s.Fire = c.Switch.Fire
+	s.Fire, s.because = c.Switch.Fire, BecauseDefinitions
 	if prepared {
 		if due := n.Due(); due != 0 && due <= p.Now && before.Staged != nil {
 			before.judgeNext(s, n) // what ends at this very instant has ended

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/pipeline/profile"
 	"attune/stages/enrich/propensity"
@@ -129,6 +130,15 @@ func (st *Stage) foretell(wanted []Propensity, models []PropensityModel) error {
 	}
 	slices.SortFunc(st.foretold, func(a, b foretold) int { return strings.Compare(a.Name, b.Name) })
 	return nil
+}
+
+// beginTicks has propensities scored in the first step by other definitions: if none of the rules before asked for any, the
+// customer's are as old as the latest event, and nothing would make them due.
+func (st *Stage) beginTicks(s *pipeline.Step) {
+	of := &s.Profile.Propensities
+	if st.ticks && of.At != 0 && of.Next == 0 && s.Before.Profile.Definitions != s.Version {
+		of.Next = s.Now
+	}
 }
 
 // scorePropensities foretells as of now.

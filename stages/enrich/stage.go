@@ -68,6 +68,7 @@ func (st *Stage) Apply(s *pipeline.Step) {
 		if next := p.Scores.Next; next != 0 && next <= s.Now {
 			st.score(p, s.Now)
 		}
+		st.beginTicks(s)
 		if next := p.Propensities.Next; next != 0 && next <= s.Now {
 			st.scorePropensities(p, s.Now)
 		}
