@@ -192,17 +192,15 @@ func (c *Chain) next(p *profile.Profile, position uint64) *profile.Next {
 // have left before those came into force that it was prepared for, and neither may have begun to be prepared.
 func (c *Chain) level(s *Step) {
 	l := s.Loser
-	if c.Staged != nil {
+	if n := l.Next; n != nil && n.Version == c.Switch.Staged && l.Definitions != c.Version {
+		l.Windows, l.Kept, l.Next = n.Windows, n.Kept, nil
+		if n.Definitions == n.Version {
+			l.Segments, l.SegmentsDue, l.Definitions = n.Segments, n.SegmentsDue, c.Version
+		}
+	}
+	if c.Staged != nil { // only now: what comes next inherits from what is in force
 		c.next(s.Profile, s.Position)
 		c.next(l, s.Position)
-	}
-	n := l.Next
-	if n == nil || n.Version != c.Switch.Staged || l.Definitions == c.Version {
-		return
-	}
-	l.Windows, l.Kept, l.Next = n.Windows, n.Kept, nil
-	if n.Definitions == n.Version {
-		l.Segments, l.SegmentsDue, l.Definitions = n.Segments, n.SegmentsDue, c.Version
 	}
 }
 

@@ -145,3 +145,40 @@ func TestMergedLookBacksKeepTheirBounds(t *testing.T) {
 		t.Errorf("%d times are kept for a rule that needs two: %+v", largest, winner.Next)
 	}
 }
+
+// A loser leaves, prepared for definitions that come into force while it is on its way. What it was prepared with counts,
+// also where others are staged by the time it arrives, and for those too.
+func TestAPreparedLoserArrivesAfterTheSwitch(t *testing.T) {
+	before := stage(t, Definition{ID: "c", When: `did("C", "24h")`})
+	after := stage(t, Definition{ID: "a", When: `did("A", "24h")`})
+	later := stage(t, Definition{ID: "a", When: `did("A", "24h")`}, Definition{ID: "b", When: `did("B", "24h")`})
+	for _, restaged := range []bool{false, true} {
+		c := chain(1, enrich{}, before)
+		winner, loser := profile.New("w"), profile.New("l")
+		run(t, c, winner, happened("C", start))
+		run(t, c, loser, happened("A", start+1))
+		c = preparing(enrich{}, before, after)
+		past := []pipeline.PastEvent{{Position: 1, Type: event.Track, Name: "A", Occurred: start + 1}}
+		run(t, c, winner, prepare(t, start+2, pipeline.Preparation{Filled: true}))
+		run(t, c, loser, prepare(t, start+2, pipeline.Preparation{Past: past, Read: 1, Filled: true}))
+		left, err := c.Apply(loser, &event.Event{
+			Type: event.Merge, Profile: "l", Accepted: start + 3, Merge: &event.MergeRecord{Loser: "l", Winner: "w"},
+		}, loser.Applied+1)
+		if err != nil {
+			t.Fatal(err)
+		}
+
+		c = following(enrich{}, c, after, start+4)
+		if restaged {
+			c.Staged = preparing(enrich{}, after, later).Staged
+			c.Staged.Version = 2
+		}
+		flips := run(t, c, winner, left.Leaving[0])
+		if !winner.In("a") || !slices.Contains(flips, "+a at 4ms (merge)") {
+			t.Errorf("others staged: %t: the flips are %v", restaged, flips)
+		}
+		if restaged && len(winner.Next.Windows) != 1 {
+			t.Errorf("what is staged keeps %v", winner.Next.Windows)
+		}
+	}
+}
