@@ -234,6 +234,10 @@ func (c *Chain) takeOver(p *profile.Profile, position uint64, r *Result) error {
 	if p.Definitions == 0 && !prepared && before.Version > 0 { // to be judged anew, at the next step: a merge asks for that
 		return nil
 	}
+	if n == nil && p.Definitions != 0 {
+		// It slept through others: who had to be judged for them would have been prepared, so their rules were the same.
+		p.Definitions = before.Version
+	}
 	if before.Version == p.Definitions {
 		if err := before.runOwed(p, c.Switch.At-1, position, r); err != nil {
 			return err

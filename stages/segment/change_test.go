@@ -263,3 +263,21 @@ func TestAChangeStatesItsFlips(t *testing.T) {
 		})
 	}
 }
+
+// Who sleeps through definitions with the same rules, one after another, leaves when the window closes, because of time.
+func TestWhoSleepsThroughDefinitionsWithTheSameRules(t *testing.T) {
+	st := stage(t, Definition{ID: "a", When: `did("A", "24h")`})
+	inForce := func(version uint64, at event.Instant) *pipeline.Chain {
+		c := chain(version, enrich{}, st)
+		c.Switch = pipeline.Switch{At: start + at, Before: chain(version-1, enrich{}, st)}
+		return c
+	}
+	for _, passed := range []uint64{1, 2, 5} {
+		p := profile.New("p")
+		run(t, chain(1, enrich{}, st), p, happened("A", start))
+		flips := run(t, inForce(passed+1, 48*hour), p, wake(50*hour))
+		if !slices.Equal(flips, []string{"-a at 24h0m0s (time)"}) || p.Definitions != passed+1 {
+			t.Errorf("%d versions on: %v, by version %d", passed, flips, p.Definitions)
+		}
+	}
+}
