@@ -57,6 +57,9 @@ func (o *Orders) merge(other *Orders) {
 
 // addCurrency adds to the sums of one currency.
 func (o *Orders) addCurrency(c Currency) {
+	if len(c.Code) > MaxCurrency {
+		c.Code = ""
+	}
 	i, found := slices.BinarySearchFunc(o.Currencies, c, func(a, b Currency) int { return strings.Compare(a.Code, b.Code) })
 	if found {
 		known := &o.Currencies[i]

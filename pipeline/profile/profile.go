@@ -30,6 +30,8 @@ const (
 	MaxDays = 3660
 	// MaxCurrencies bounds the currencies that are kept apart: the first in byte order.
 	MaxCurrencies = 32
+	// MaxCurrency bounds a currency's code, in bytes; what is longer is none, and counts as if none had been named.
+	MaxCurrency = 64
 )
 
 // Profile is one customer's state after the record at log sequence Applied.

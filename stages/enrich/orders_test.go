@@ -3,6 +3,7 @@ package enrich_test
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -96,5 +97,20 @@ func TestPurchaseDaysAreBounded(t *testing.T) {
 	days := forward.Orders.Days
 	if len(days) != profile.MaxDays || days[0].Day != int32(start/86_400_000)+5 || forward.Orders.Count != profile.MaxDays+5 {
 		t.Errorf("%d days from %d, %d orders", len(days), days[0].Day, forward.Orders.Count)
+	}
+}
+
+// What is no currency's code takes no room in the profile.
+func TestLongCurrencies(t *testing.T) {
+	order := func(at event.Instant, currency string) event.Event {
+		return track(event.OrderCompleted, at, `{"revenue":10,"currency":"`+currency+`"}`)
+	}
+	p := apply(t, stage(t), order(start, "EUR"), order(start+1, strings.Repeat("x", profile.MaxCurrency)), order(start+2, strings.Repeat("y", 30_000)), order(start+3, ""))
+	want := []profile.Currency{
+		{Orders: 2, Revenue: money(t, "20")}, {Code: "EUR", Orders: 1, Revenue: money(t, "10")},
+		{Code: strings.Repeat("x", profile.MaxCurrency), Orders: 1, Revenue: money(t, "10")},
+	}
+	if diff := cmp.Diff(want, p.Orders.Currencies); diff != "" {
+		t.Errorf("currencies (-want +got):\n%s", diff)
 	}
 }
