@@ -3,6 +3,7 @@ package pipeline
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"attune/pipeline/embedded/enginetest"
 	"attune/pipeline/topology"
@@ -33,7 +34,7 @@ func TestJournalRefusesRangesThatOverlap(t *testing.T) {
 		{from: 5, to: 9, refused: true},
 		{from: 6, to: 9},
 	} {
-		err := j.note(t.Context(), c.from, c.to)
+		err := j.note(t.Context(), c.from, c.to, time.Time{})
 		if (err != nil) != c.refused || err != nil && !strings.Contains(err.Error(), "overlaps") {
 			t.Errorf("%d to %d: %v", c.from, c.to, err)
 		}

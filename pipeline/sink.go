@@ -26,7 +26,7 @@ type Sink interface {
 
 // SinkBatch is a closed range of the commits' stream: the same range always holds the same facts.
 type SinkBatch struct {
-	Stream   string // its name and when it was created: a stream made anew is another one
+	Stream   string // its name and when it was created: a stream made anew is another one, as is one that has lost its end
 	From, To uint64 // sequences in the stream, both included
 	Parts    []SinkPart
 	// Courtesy has whoever writes the batch give way to decisions.
@@ -161,8 +161,13 @@ func (r *SinkReader) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	lost := journal.open
 	if consumer.From, err = journal.resume(ctx, js, acknowledged); err != nil {
 		return err
+	}
+	if journal.open.Lost > lost.Lost {
+		r.config.Log.Error("the broker has lost commits that were written already, as by a power cut: going on with what it has stored since",
+			"sink", r.config.Name, "written_up_to", lost.To, "from", consumer.From)
 	}
 	puller, err := bus.OpenConsumer(ctx, js, consumer)
 	if err != nil {
@@ -172,7 +177,7 @@ func (r *SinkReader) read(ctx context.Context) error {
 	r.reads()
 	work, ctx := errgroup.WithContext(ctx)
 	closed := make(chan *collected)
-	c := collector{config: &r.config, commits: r.commits, puller: puller, stream: journal.stream, open: journal.open}
+	c := collector{config: &r.config, commits: r.commits, puller: puller, stream: journal.batches(), open: journal.open}
 	work.Go(func() error { return c.run(ctx, closed) })
 	work.Go(func() error { return r.write(ctx, closed, journal, puller) })
 	return work.Wait()
@@ -183,7 +188,7 @@ func (r *SinkReader) write(ctx context.Context, closed <-chan *collected, journa
 	for {
 		select {
 		case b := <-closed:
-			if err := r.writeOne(ctx, journal, b.SinkBatch); err != nil {
+			if err := r.writeOne(ctx, journal, b); err != nil {
 				return err
 			}
 			if err := puller.Ack(b.last); err != nil {
@@ -200,14 +205,14 @@ func (r *SinkReader) write(ctx context.Context, closed <-chan *collected, journa
 }
 
 // writeOne journals a batch before the sink has it.
-func (r *SinkReader) writeOne(ctx context.Context, journal *journal, b SinkBatch) error {
-	if err := journal.note(ctx, b.From, b.To); err != nil {
+func (r *SinkReader) writeOne(ctx context.Context, journal *journal, b *collected) error {
+	if err := journal.note(ctx, b.From, b.To, b.last.Stored); err != nil {
 		return err
 	}
 	if err := r.config.faults.at(rangeJournalled); err != nil {
 		return err
 	}
-	if err := r.config.Sink.Write(ctx, b); err != nil {
+	if err := r.config.Sink.Write(ctx, b.SinkBatch); err != nil {
 		return fmt.Errorf("%w %d to %d: %w", errNotWritten, b.From, b.To, err)
 	}
 	r.failed(nil)

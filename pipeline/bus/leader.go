@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -14,8 +15,14 @@ import (
 
 // NextAtLeader is the sequence of a stream's first message from a sequence on whose subject fits; 0: there is none.
 func NextAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string, from uint64) (uint64, error) {
+	sequence, _, err := StoredAtLeader(ctx, conn, stream, subject, from)
+	return sequence, err
+}
+
+// StoredAtLeader is NextAtLeader with when the message was stored.
+func StoredAtLeader(ctx context.Context, conn *nats.Conn, stream, subject string, from uint64) (sequence uint64, stored time.Time, err error) {
 	m, err := atLeader(ctx, conn, stream, map[string]any{"seq": max(1, from), "next_by_subj": subject})
-	return m.Sequence, err
+	return m.Sequence, m.Time, err
 }
 
 // MessageAtLeader is what a stream's message at a sequence holds; found is false where there is none.
@@ -55,9 +62,10 @@ func ValueAtLeader(ctx context.Context, conn *nats.Conn, bucket, key string) (va
 }
 
 type leadersMessage struct {
-	Sequence uint64 `json:"seq"`
-	Header   []byte `json:"hdrs"`
-	Data     []byte `json:"data"`
+	Sequence uint64    `json:"seq"`
+	Header   []byte    `json:"hdrs"`
+	Data     []byte    `json:"data"`
+	Time     time.Time `json:"time"`
 }
 
 // atLeader asks for one message; the zero one: there is none.
