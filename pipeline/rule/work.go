@@ -223,10 +223,10 @@ func (w *Work) noteNumber(n *number, t *thresholds) {
 	switch {
 	case shorter(wasUntil, until), math.IsNaN(was) != math.IsNaN(is):
 		w.compare(t.atoms)
-		w.compare(t.others)
+		w.uncertain(t.others)
 	case was != is && !math.IsNaN(was):
 		w.compare(t.between(was, is))
-		w.compare(t.others)
+		w.uncertain(t.others)
 	}
 }
 

@@ -128,6 +128,17 @@ func TestFlips(t *testing.T) {
 	}
 }
 
+// A total is compared with a number that another event changes, one that is new to the profile and comes before it there.
+func TestTotalAgainstANumber(t *testing.T) {
+	p := profile.New("u1")
+	c := chain(1, scoring{}, stage(t, Definition{ID: "more", When: `total("D") > customer.orders`}))
+	got := run(t, c, p, track("A", 0, 0, ""), track("C", 1, 1, ""), track("D", 2, 2, ""), track("B", 3, 3, ""), track("D", 4, 4, ""))
+	want := []string{"+more at 2ms (event)", "-more at 3ms (event)", "+more at 4ms (event)"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // A score is a step: at its tick enrich has computed the next one, and the membership follows at that instant.
 func TestScoreTick(t *testing.T) {
 	tick := &ticking{every: 24 * hour}

@@ -13,7 +13,7 @@ import (
 func drawFact(t *rapid.T) question {
 	op := rapid.SampledFrom(orderOps).Draw(t, "op")
 	minutes := event.Instant(rapid.SampledFrom([]int{30, 60, 720, 1440}).Draw(t, "minutes"))
-	switch rapid.IntRange(0, 12).Draw(t, "fact") {
+	switch rapid.IntRange(0, 13).Draw(t, "fact") {
 	case 0:
 		return question{`trait("plan") == "pro"`, func(w *world, _ event.Instant) bool { return w.trait("plan").Is("pro") }}
 	case 1:
@@ -73,6 +73,11 @@ func drawFact(t *rapid.T) question {
 		n := rapid.IntRange(0, 90).Draw(t, "clv")
 		return question{fmt.Sprintf(`customer.clv %s %d`, op, n), func(w *world, at event.Instant) bool {
 			return holds(op, sign(w.score(at), event.Money(n)*event.MoneyUnit))
+		}}
+	case 12:
+		name := rapid.SampledFrom([]string{"A", "C"}).Draw(t, "counted")
+		return question{fmt.Sprintf(`total(%q) %s customer.orders`, name, op), func(w *world, _ event.Instant) bool {
+			return holds(op, sign(w.total(name), w.total("B")))
 		}}
 	default:
 		n := rapid.IntRange(0, 3).Draw(t, "orders")
