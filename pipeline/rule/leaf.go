@@ -178,8 +178,8 @@ func (l *Leaf) Record(p *profile.Profile, e *event.Event) {
 			if v.Null() {
 				return
 			}
-			if raw := v.Raw(); len(raw) <= MaxValue {
-				entry.Value = slices.Clone(event.Object(raw))
+			if value := spelled(v); len(value) <= MaxValue {
+				entry.Value = slices.Clone(event.Object(value))
 			} else {
 				entry.Value = event.Object("null")
 			}
@@ -263,8 +263,12 @@ func sooner(a, b event.Instant) event.Instant {
 	return a
 }
 
-// hashOf tells values apart: FNV-1a 64 over a string's text, a number's value or any other JSON text. Two of a
-// hundred values have the same with a chance of about 3 in 10^16.
+// exactUpTo is the first whole number that another one may share its double with.
+const exactUpTo = 1 << 53
+
+// hashOf tells values apart: FNV-1a 64 over a string's text, a number's value or any other JSON text in one form; of a number
+// too large to be told from its neighbours by its value, such as an id, over how it is written. Two of a hundred values have
+// the same with a chance of about 3 in 10^16.
 func hashOf(v event.Value) int64 {
 	var h uint64 = 14695981039346656037
 	add := func(c byte) { h = (h ^ uint64(c)) * 1099511628211 }
@@ -273,13 +277,13 @@ func hashOf(v event.Value) int64 {
 		for _, c := range text {
 			add(c)
 		}
-	} else if n, ok := v.Number(); ok {
+	} else if n, ok := v.Number(); ok && math.Abs(n) < exactUpTo {
 		add('n')
 		for bits := math.Float64bits(n + 0); bits != 0; bits >>= 8 {
 			add(byte(bits))
 		}
 	} else {
-		for _, c := range v.Raw() {
+		for _, c := range spelled(v) {
 			add(c)
 		}
 	}

@@ -310,14 +310,18 @@ func (t *translator) inPercent(e ast.Expr, call ast.CallExpr) *node {
 	}
 	salt, ok := t.literal(args[0], "in_percent", "a name for the draw")
 	c := t.constant(args[1])
-	if c == nil || c.kind != aNumber || c.number < 0 || c.number > 100 || c.number*100 != math.Trunc(c.number*100) {
+	hundredths := 0.0
+	if c != nil {
+		hundredths = math.Round(c.number * 100)
+	}
+	if c == nil || c.kind != aNumber || c.number < 0 || c.number > 100 || hundredths/100 != c.number {
 		t.fail(args[1], "write "+t.calls["in_percent"], "in_percent needs a percentage from 0 to 100 with at most two decimals")
 		return nil
 	}
 	if !ok {
 		return nil
 	}
-	return ask(&atom{kind: shared, name: salt, span: instantOf(c.number * 100)})
+	return ask(&atom{kind: shared, name: salt, span: instantOf(hundredths)})
 }
 
 func (t *translator) needEvent(e ast.Expr, field string) bool {
@@ -372,12 +376,19 @@ func (t *translator) constant(e ast.Expr) *constant {
 	case types.Bool:
 		return &constant{kind: aBool, truth: bool(v)}
 	case types.Int:
-		if v > 1<<53 || v < -1<<53 {
-			t.fail(e, "numbers are exact up to "+strconv.Itoa(1<<53), "the number %d is too large to be compared exactly", v)
+		if v >= exactUpTo || v <= -exactUpTo {
+			t.tooLarge(e, strconv.FormatInt(int64(v), 10))
 		}
 		return &constant{kind: aNumber, number: float64(v)}
 	case types.Double:
+		if math.Abs(float64(v)) >= exactUpTo {
+			t.tooLarge(e, strconv.FormatFloat(float64(v), 'g', -1, 64))
+		}
 		return &constant{kind: aNumber, number: float64(v) + 0} // + 0 turns -0 into 0
 	}
 	return nil
+}
+
+func (t *translator) tooLarge(e ast.Expr, number string) {
+	t.fail(e, "numbers are exact up to "+strconv.Itoa(exactUpTo-1), "the number %s is too large to be compared exactly", number)
 }

@@ -85,9 +85,7 @@ func (w *Work) Note(e *event.Event, before *profile.Before) {
 	if e != nil {
 		w.record(e)
 		w.noteTraits(before)
-		for channel := range e.Consent {
-			w.uncertain(x.consents[channel])
-		}
+		w.noteConsents(e)
 		if t := x.totals[e.CountName()]; t != nil {
 			w.noteTotal(t, float64(before.Count), float64(p.Count(e.CountName())))
 		}
@@ -164,6 +162,19 @@ func (w *Work) noteTraits(before *profile.Before) {
 		if string(was) != string(is) {
 			w.noteTrait(t, w.set.readTrait(event.ValueOf(was)), w.set.readTrait(event.ValueOf(is)))
 		}
+	}
+}
+
+func (w *Work) noteConsents(e *event.Event) {
+	consents := w.set.index.consents
+	if len(e.Consent) > 0 && len(w.view.p.Consents) >= profile.MaxNames { // one may have made room for another
+		for _, atoms := range consents {
+			w.uncertain(atoms)
+		}
+		return
+	}
+	for channel := range e.Consent {
+		w.uncertain(consents[channel])
 	}
 }
 

@@ -58,7 +58,7 @@ func (z *zones) ahead(p *profile.Profile, at event.Instant) (time.Duration, even
 
 func (z *zones) load(name string) *time.Location {
 	zone, err := time.LoadLocation(name)
-	if err != nil || name == "Local" {
+	if err != nil || name == "Local" || name == "localtime" { // the machine's
 		zone = time.UTC
 	}
 	z.mu.Lock()

@@ -119,7 +119,13 @@ func keepZone(p *profile.Profile, e *event.Event) {
 		if !bytes.Contains(o, []byte(quotedZone)) { // most don't, and looking closer costs more
 			continue
 		}
-		name, ok := o.Get(zoneProperty).Plain()
+		said := o.Get(zoneProperty)
+		name, ok := said.Plain()
+		if !ok { // some write "America\/New_York"
+			var text string
+			text, ok = said.Text()
+			name = []byte(text)
+		}
 		if !ok || !isZone(name) {
 			continue
 		}

@@ -95,6 +95,7 @@ func TestZone(t *testing.T) {
 		want   profile.Zone
 	}{
 		"unknown":         {[]event.Event{said(start, `{"locale":"en"}`, `{"zone":1}`)}, profile.Zone{}},
+		"escaped":         {[]event.Event{said(start, `{"timezone":"America\/New_York"}`, "")}, profile.Zone{Name: "America/New_York", At: start}},
 		"the latest":      {[]event.Event{said(start+2, `{"timezone":"Europe/Rome"}`, ""), said(start+1, `{"timezone":"UTC"}`, "")}, profile.Zone{Name: "Europe/Rome", At: start + 2}},
 		"at one instant":  {[]event.Event{said(start, `{"timezone":"Europe/Rome"}`, ""), said(start, `{"timezone":"Europe/Oslo"}`, "")}, profile.Zone{Name: "Europe/Rome", At: start}},
 		"a trait":         {[]event.Event{said(start, "", `{"timezone":"Etc/GMT+5"}`)}, profile.Zone{Name: "Etc/GMT+5", At: start}},
