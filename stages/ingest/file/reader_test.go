@@ -309,6 +309,36 @@ func TestMessageIDs(t *testing.T) {
 	}
 }
 
+// Contacts without a time are news at each request; read from a file again they are not, and a row that comes twice is told.
+func TestContactsReadAgain(t *testing.T) {
+	contacts, err := mapping.Open("contacts", nil, mapping.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := func(data string) (ids []string, report Report) {
+		r, err := Open("-", Options{Mapping: contacts, Stdin: strings.NewReader(data)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		calls, err := collect(t, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range calls {
+			ids = append(ids, c.ID)
+		}
+		return ids, r.Report()
+	}
+	first, report := read("id,optin\n7,no\n7,yes\n7,no\n")
+	again, _ := read("id,optin\n7,yes\n7,no\n")
+	if len(first) != 2 || !slices.Equal(again, []string{first[1], first[0]}) {
+		t.Errorf("ids %v, and read again %v", first, again)
+	}
+	if report.Refused != 1 || report.Reasons[0].Reason != "repeated_id" {
+		t.Errorf("the row that comes twice: %s", report)
+	}
+}
+
 func TestEncodings(t *testing.T) {
 	utf8 := "customer,at,price,sku\né1,2024-01-01T00:00:00Z,1,Gänsefüßchen „x“ – 5 €\n"
 	latin1 := []byte("customer,at,price,sku\n\xe91,2024-01-01T00:00:00Z,1,G\xe4nsef\xfc\xdfchen \x84x\x93 \x96 5 \x80\n")

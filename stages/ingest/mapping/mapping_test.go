@@ -191,6 +191,38 @@ func TestIDs(t *testing.T) {
 	})
 }
 
+// A CRM that says no time sends no, yes and no again, and means the last: only what says when it was updated has repeats.
+func TestContactsSentAgain(t *testing.T) {
+	m := shippedMapping(t, "contacts")
+	for name, c := range map[string]struct {
+		contacts []string
+		want     int // different ids
+	}{
+		"without a time":    {[]string{`{"id": 7, "optin": "no"}`, `{"id": 7, "optin": "yes"}`, `{"id": 7, "optin": "no"}`}, 3},
+		"with a blank time": {[]string{`{"id": 7, "updated_at": " "}`, `{"id": 7, "updated_at": " "}`}, 2},
+		"with a time":       {[]string{`{"id": 7, "modified_at": 1777636800}`, `{"modified_at": 1777636800, "id": 7}`}, 1},
+		"with another time": {[]string{`{"id": 7, "modified_at": 1777636800}`, `{"id": 7, "modified_at": 1777636801}`}, 2},
+		"several in a list": {[]string{`[{"id": 7}, {"id": 7}]`, `[{"id": 7}]`}, 3},
+		"a second name's":   {[]string{`{"id": 7, "updated_at": "", "modified_at": 1777636800}`, `{"id": 7, "updated_at": "", "modified_at": 1777636800}`}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ids := map[string]bool{}
+			for i, body := range c.contacts {
+				r := m.Map(t.Context(), Request{ID: fmt.Sprint("request-", i), Body: []byte(body)}, limits())
+				if len(r.Problems) > 0 {
+					t.Fatal(written(r))
+				}
+				for _, call := range r.Calls {
+					ids[call.ID] = true
+				}
+			}
+			if len(ids) != c.want {
+				t.Errorf("%d ids, want %d: %v", len(ids), c.want, ids)
+			}
+		})
+	}
+}
+
 // A megabyte of garbage of every kind ends each shipped mapping with a reason or with right calls.
 func TestGarbage(t *testing.T) {
 	const size = 1 << 20
