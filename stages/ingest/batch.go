@@ -28,6 +28,14 @@ type intake struct {
 	parked  []parked
 }
 
+// size is what the records' payloads take in memory.
+func (in *intake) size() (bytes int64) {
+	for i := range in.records {
+		bytes += int64(cap(in.records[i].Payload))
+	}
+	return bytes
+}
+
 // takeOne sorts out a request of one call.
 func (h *handler) takeOne(c *call, kind string, accepted time.Time) (*intake, *problem) {
 	if p := c.check(kind); p != nil {
@@ -41,7 +49,7 @@ func (h *handler) takeOne(c *call, kind string, accepted time.Time) (*intake, *p
 }
 
 // takeBatch sorts out a request of many calls. Strict gives the wrong ones back instead of parking them.
-func (h *handler) takeBatch(top *call, accepted time.Time, strict bool) (*intake, *problem, []eventProblem) {
+func (h *handler) takeBatch(top *call, held *room, accepted time.Time, strict bool) (*intake, *problem, []eventProblem) {
 	list := top.value(fieldBatch)
 	if list == nil {
 		return nil, wrong(codeEmptyBatch, "batch", "batch is missing; it is the array of events"), nil
@@ -57,11 +65,13 @@ func (h *handler) takeBatch(top *call, accepted time.Time, strict bool) (*intake
 	in := &intake{}
 	var (
 		item      call
-		arena     []byte
+		buffer    []byte // of the payload that is being written
+		kept      chunks
 		problems  []eventProblem
 		n         int
 		expanded  int
 		overgrown bool
+		crowded   bool
 	)
 	elements(list, func(elem []byte) bool {
 		if n++; n > h.cfg.MaxBatchEvents {
@@ -75,10 +85,15 @@ func (h *handler) takeBatch(top *call, accepted time.Time, strict bool) (*intake
 		}
 		payload := elem
 		if elem[0] == '{' {
-			payload, arena = item.payload(arena, kind, &all, h.newID)
+			var written bool
+			before := kept.size
+			if payload, written = item.payload(buffer, kind, &all, h.newID); written {
+				buffer, payload = payload, kept.keep(payload)
+				crowded = kept.size > before && !held.take(int64(kept.size-before))
+			}
 		}
-		if expanded += len(payload); expanded > maxExpansion*h.cfg.MaxBatchBytes {
-			overgrown = true
+		expanded += len(payload)
+		if overgrown = expanded > maxExpansion*h.cfg.MaxBatchBytes; overgrown || crowded {
 			return false
 		}
 		if p != nil {
@@ -102,6 +117,8 @@ func (h *handler) takeBatch(top *call, accepted time.Time, strict bool) (*intake
 	case overgrown:
 		return nil, wrong(codePayloadTooLarge, "context",
 			"the batch's context and integrations, written into each event, make it too large; send fewer events at once"), nil
+	case crowded:
+		return nil, h.crowded(), nil
 	case len(problems) > 0:
 		return nil, wrong(codeInvalidEvents, "batch",
 			"%d of %d events are wrong (see errors) and nothing was taken, since strict is set", len(problems), n), problems

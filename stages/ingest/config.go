@@ -20,8 +20,9 @@ type Config struct {
 	MaxBatchEvents int `yaml:"max_batch_events" json:"max_batch_events"`
 	// MaxInFlight is how many requests are worked on at once; more are told 429. Default 256, at least 1.
 	MaxInFlight int `yaml:"max_in_flight" json:"max_in_flight"`
-	// MaxInFlightBytes bounds the bodies, unpacked, of the requests that are worked on at once; more are told 429.
-	// Default 64 MiB, MaxBatchBytes to 16 GiB.
+	// MaxInFlightBytes bounds the bodies, unpacked, of the requests that are worked on at once, and the events that they
+	// become with the context of their batch; more are told 429. One batch alone may take more. Default 64 MiB,
+	// MaxBatchBytes to 16 GiB.
 	MaxInFlightBytes int `yaml:"max_in_flight_bytes" json:"max_in_flight_bytes"`
 	// AppendTimeout is how long a request waits for the log before it is told 503. Default 10s.
 	AppendTimeout time.Duration `yaml:"append_timeout" json:"append_timeout"`

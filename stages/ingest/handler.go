@@ -47,7 +47,7 @@ type handler struct {
 	logger    *slog.Logger
 	metrics   *metrics
 	slots     chan struct{} // one is held by each request that is worked on
-	bytes     atomic.Int64  // what their bodies may take
+	bytes     atomic.Int64  // what their bodies may take, and what those become
 	anyOrigin bool
 	origins   map[string]bool
 	entrances map[string]*entrance // by name
@@ -175,11 +175,10 @@ func (h *handler) serve(r *http.Request, route, kind string) reply {
 	if kind == "" {
 		limit = h.cfg.MaxBatchBytes
 	}
-	room := bodyRoom(r, limit)
-	defer h.bytes.Add(-room)
-	if h.bytes.Add(room) > int64(h.cfg.MaxInFlightBytes) {
-		return refuse(http.StatusTooManyRequests, wrong(codeTooManyRequests, "",
-			"the requests being worked on hold %d bytes; try again after the pause in Retry-After", h.cfg.MaxInFlightBytes))
+	held := h.room()
+	defer held.leave()
+	if !held.take(bodyRoom(r, limit)) {
+		return refuse(http.StatusTooManyRequests, h.crowded())
 	}
 	body, status, p := readBody(r, limit)
 	if p != nil {
@@ -212,7 +211,10 @@ func (h *handler) serve(r *http.Request, route, kind string) reply {
 	if kind != "" {
 		in, p = h.takeOne(&top, kind, accepted)
 	} else {
-		in, p, each = h.takeBatch(&top, accepted, strict)
+		in, p, each = h.takeBatch(&top, held, accepted, strict)
+	}
+	if p != nil && p.Code == codeTooManyRequests {
+		return refuse(http.StatusTooManyRequests, p)
 	}
 	if p != nil {
 		h.metrics.count(kind, outcomeRefused, max(1, len(each)))
@@ -283,6 +285,10 @@ func (h *handler) park(ctx context.Context, all []parked, whole bool) (err error
 		h.metrics.count(p.kind, outcomeParked, 1)
 	}
 	return nil
+}
+
+func (h *handler) crowded() *problem {
+	return wrong(codeTooManyRequests, "", "the requests being worked on hold %d bytes; try again after the pause in Retry-After", h.cfg.MaxInFlightBytes)
 }
 
 func unknownKey() *problem {

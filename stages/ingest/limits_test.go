@@ -76,7 +76,7 @@ func TestTooManyBytesInFlight(t *testing.T) {
 		<-release
 		return nil
 	}
-	event := `{"type":"page","userId":"u","properties":{"text":"` + strings.Repeat("x", 700) + `"}}`
+	event := `{"type":"page","userId":"u","messageId":"m","properties":{"text":"` + strings.Repeat("x", 700) + `"}}`
 	large := `{"batch":[` + event + "," + event + `]}`
 	done := make(chan int)
 	go func() { done <- b.post("/v1/batch", large).Code }()

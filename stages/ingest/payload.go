@@ -1,25 +1,24 @@
 package ingest
 
 // payload is the call's JSON for the log. It is what was sent, the same memory, when nothing has to change.
-// Otherwise it is appended to arena, and the grown arena comes back too. newID's text needs no escaping.
-func (c *call) payload(arena []byte, kind string, all *shared, newID func() string) (payload, grown []byte) {
+// Otherwise it is written over buffer, which may grow. newID's text needs no escaping.
+func (c *call) payload(buffer []byte, kind string, all *shared, newID func() string) (payload []byte, written bool) {
 	setType := kind != "" && c.kind() != kind
 	newMessageID := c.blank(fieldMessageID)
 	fillContext := all.context.missingIn(c.value(fieldContext))
 	fillIntegrations := all.integrations.missingIn(c.value(fieldIntegrations))
 	if c.at[fieldWriteKey] == 0 && !c.twice && !setType && !newMessageID && !c.hasNumericID() &&
 		!fillContext && !fillIntegrations {
-		return c.raw, arena
+		return c.raw, false
 	}
-	start := len(arena)
-	out := append(arena, '{')
+	out := append(buffer[:0], '{')
 	for i := range c.members {
 		m := &c.members[i]
 		f := fieldOf(m.name)
 		if f == fieldWriteKey || f != fieldNone && c.at[f] != i+1 {
 			continue
 		}
-		out = comma(out, start)
+		out = comma(out, 0)
 		out = append(append(out, m.key...), ':')
 		switch {
 		case f == fieldType && setType:
@@ -37,19 +36,18 @@ func (c *call) payload(arena []byte, kind string, all *shared, newID func() stri
 		}
 	}
 	if c.at[fieldType] == 0 && setType {
-		out = appendQuoted(append(comma(out, start), `"type":`...), kind)
+		out = appendQuoted(append(comma(out, 0), `"type":`...), kind)
 	}
 	if c.at[fieldMessageID] == 0 {
-		out = appendQuoted(append(comma(out, start), `"messageId":`...), newID())
+		out = appendQuoted(append(comma(out, 0), `"messageId":`...), newID())
 	}
 	if c.at[fieldContext] == 0 && fillContext {
-		out = all.context.appendFilled(append(comma(out, start), `"context":`...), nil)
+		out = all.context.appendFilled(append(comma(out, 0), `"context":`...), nil)
 	}
 	if c.at[fieldIntegrations] == 0 && fillIntegrations {
-		out = all.integrations.appendFilled(append(comma(out, start), `"integrations":`...), nil)
+		out = all.integrations.appendFilled(append(comma(out, 0), `"integrations":`...), nil)
 	}
-	out = append(out, '}')
-	return out[start:len(out):len(out)], out
+	return append(out, '}'), true
 }
 
 func isID(f field) bool {

@@ -66,11 +66,10 @@ func (h *handler) enter(r *http.Request, e *entrance) reply {
 		return refuse(http.StatusUnauthorized, stranger())
 	}
 	limit := min(h.cfg.MaxBatchBytes, mapping.MaxParked)
-	room := bodyRoom(r, limit)
-	defer h.bytes.Add(-room)
-	if h.bytes.Add(room) > int64(h.cfg.MaxInFlightBytes) {
-		return refuse(http.StatusTooManyRequests, wrong(codeTooManyRequests, "",
-			"the requests being worked on hold %d bytes; try again after the pause in Retry-After", h.cfg.MaxInFlightBytes))
+	held := h.room()
+	defer held.leave()
+	if !held.take(bodyRoom(r, limit)) {
+		return refuse(http.StatusTooManyRequests, h.crowded())
 	}
 	body, status, p := readRaw(r, limit)
 	if p != nil {
@@ -90,6 +89,9 @@ func (h *handler) enter(r *http.Request, e *entrance) reply {
 		return refuse(http.StatusServiceUnavailable, wrong(codeUnavailable, "", "the request was cancelled"))
 	}
 	in, problems := records(result, accepted)
+	if !held.take(in.size()) {
+		return refuse(http.StatusTooManyRequests, h.crowded())
+	}
 	if len(problems) > 0 {
 		payload, err := request.Park(accepted)
 		if err != nil {
