@@ -2,7 +2,6 @@ package pipeline_test
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -240,7 +239,7 @@ func TestDeadLettersRefuseWhenFull(t *testing.T) {
 	l := r.rawLog(1)
 	parked := 0
 	for ; parked < 100; parked++ {
-		if err := l.Park(t.Context(), "invalid", make([]byte, 64<<10), errors.New("no event")); err != nil {
+		if err := l.Park(t.Context(), []pipeline.DeadLetter{{Reason: "invalid", Payload: make([]byte, 64<<10), Error: "no event"}}); err != nil {
 			break
 		}
 	}

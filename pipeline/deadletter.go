@@ -31,6 +31,9 @@ type DeadLetter struct {
 	// KeepUntil is when it is deleted, where it was one before and was tried again: that must not lengthen how long a
 	// person's call is kept. Zero: at the stream's age.
 	KeepUntil time.Time `cbor:"-" json:"keep_until,omitzero"`
+	// ID is the message id of a letter of ingest's: within the broker's window for duplicates, what is parked again is the
+	// same letter. Empty: each is a letter of its own.
+	ID string `cbor:"-" json:"-"`
 }
 
 // letterFrame is what a letter needs beside its payload, at most: its other fields and the message's headers.

@@ -28,15 +28,16 @@ func isFull(err error) bool {
 	return errors.As(err, &api) && api.ErrorCode == codeStoreFailed && strings.HasPrefix(api.Description, "maximum ")
 }
 
-// RawLog appends calls to RAW and says so only when the broker has stored them. It is safe for concurrent use;
-// close it when done. The connection stays the caller's.
+// RawLog appends calls to RAW, and what is none to the dead letters, and says so only when the broker has stored them. It is
+// safe for concurrent use; close it when done. The connection stays the caller's.
 type RawLog struct {
 	js         jetstream.JetStream
 	partitions int
 	waves      chan *bus.Wave // free ones; each append has one of its own
 }
 
-// NewRawLog prepares the log for the given number of appends at a time; further ones wait. The streams must exist.
+// NewRawLog prepares the log for the given number of appends and parkings at a time; further ones wait. The streams must
+// exist.
 func NewRawLog(ctx context.Context, js jetstream.JetStream, concurrency int) (*RawLog, error) {
 	partitions, err := topology.Partitions(ctx, js)
 	if err != nil {
@@ -57,52 +58,76 @@ func NewRawLog(ctx context.Context, js jetstream.JetStream, concurrency int) (*R
 // Append stores all records and returns nil, or an error after which some may be stored: since every record
 // has its message id, appending them again is safe. ErrRawFull asks for patience.
 func (l *RawLog) Append(ctx context.Context, records []event.Raw) error {
-	var wave *bus.Wave
-	select {
-	case wave = <-l.waves:
-	case <-ctx.Done():
-		return fmt.Errorf("append to RAW: %w", ctx.Err())
+	err := l.publish(ctx, rawMessages(records, l.partitions))
+	if err != nil && isFull(err) {
+		err = fmt.Errorf("%w: %w", ErrRawFull, err)
 	}
-	defer func() { l.waves <- wave }()
-	for _, m := range rawMessages(records, l.partitions) {
-		if _, err := wave.Publish(m); err != nil {
-			_, _ = wave.Wait(ctx) // end the round; the first error says what matters
-			return fmt.Errorf("append to RAW: %w", err)
-		}
-	}
-	if _, err := wave.Wait(ctx); err != nil {
-		if isFull(err) {
-			return fmt.Errorf("append to RAW: %w: %w", ErrRawFull, err)
-		}
+	if err != nil {
 		return fmt.Errorf("append to RAW: %w", err)
 	}
 	return nil
 }
 
-// Park puts a call that ingest took but can't use into the dead letters.
-func (l *RawLog) Park(ctx context.Context, reason string, payload []byte, cause error) error {
-	return l.ParkRequest(ctx, "", reason, payload, cause)
-}
+// A round of letters is confirmed together: the broker bounds what it lets wait, and a letter may be as large as a message.
+const (
+	roundLetters = 256
+	roundBytes   = 8 << 20
+)
 
-// ParkRequest puts a request whose payload an entrance can't use into the dead letters.
-func (l *RawLog) ParkRequest(ctx context.Context, entrance, reason string, request []byte, cause error) error {
-	return l.ParkLetter(ctx, DeadLetter{Reason: reason, Error: cause.Error(), Payload: request, Subject: "ingest", Entrance: entrance})
-}
-
-// ParkLetter puts a letter of ingest's into the dead letters.
-func (l *RawLog) ParkLetter(ctx context.Context, letter DeadLetter) error {
-	data, err := json.Marshal(letter)
-	if err != nil {
-		return fmt.Errorf("park call: %w", err)
-	}
-	m := &nats.Msg{Subject: topology.Subject(topology.DeadLetter, "ingest"), Data: data, Header: nats.Header{}}
-	if left := letter.left(); left != "" {
-		m.Header.Set(jetstream.MsgTTLHeader, left)
-	}
-	if _, err := l.js.PublishMsg(ctx, m); err != nil {
-		return fmt.Errorf("park call: %w", err)
+// Park puts what ingest took but can't use into the dead letters: all of it, or it returns an error after which some may
+// be stored.
+func (l *RawLog) Park(ctx context.Context, letters []DeadLetter) error {
+	for len(letters) > 0 {
+		var round []*nats.Msg
+		for bytes := 0; len(round) < min(len(letters), roundLetters) && bytes < roundBytes; {
+			m, err := letters[len(round)].parked()
+			if err != nil {
+				return err
+			}
+			round, bytes = append(round, m), bytes+len(m.Data)
+		}
+		if err := l.publish(ctx, round); err != nil {
+			return fmt.Errorf("park calls: %w", err)
+		}
+		letters = letters[len(round):]
 	}
 	return nil
+}
+
+// parked is a letter of ingest's on its way.
+func (d DeadLetter) parked() (*nats.Msg, error) {
+	d.Subject = "ingest"
+	data, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("park call: %w", err)
+	}
+	m := &nats.Msg{Subject: topology.Subject(topology.DeadLetter, d.Subject), Data: data, Header: nats.Header{}}
+	if d.ID != "" {
+		m.Header.Set(jetstream.MsgIDHeader, d.ID)
+	}
+	if left := d.left(); left != "" {
+		m.Header.Set(jetstream.MsgTTLHeader, left)
+	}
+	return m, nil
+}
+
+// publish sends messages in one wave and waits until all are stored.
+func (l *RawLog) publish(ctx context.Context, messages []*nats.Msg) error {
+	var wave *bus.Wave
+	select {
+	case wave = <-l.waves:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { l.waves <- wave }()
+	for _, m := range messages {
+		if _, err := wave.Publish(m); err != nil {
+			_, _ = wave.Wait(ctx) // end the round; the first error says what matters
+			return err
+		}
+	}
+	_, err := wave.Wait(ctx)
+	return err
 }
 
 // Close lets go of the broker once all appends are done.

@@ -201,8 +201,8 @@ func remap(ctx context.Context, js jetstream.JetStream, c ingest.Config, x lette
 	}
 	defer raw.Close()
 	if problems != nil {
-		again := pipeline.DeadLetter{Reason: reason, Error: problems.Error(), Payload: x.Payload, Subject: "ingest", Entrance: x.Entrance, KeepUntil: x.until}
-		if err := raw.ParkLetter(ctx, again); err != nil {
+		again := pipeline.DeadLetter{Reason: reason, Error: problems.Error(), Payload: x.Payload, Entrance: x.Entrance, KeepUntil: x.until}
+		if err := raw.Park(ctx, []pipeline.DeadLetter{again}); err != nil {
 			return err
 		}
 	}

@@ -1,11 +1,15 @@
 package ingest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 )
 
@@ -15,10 +19,16 @@ const maxExpansion = 16
 
 // parked is an event that ingest took but can't use.
 type parked struct {
-	kind     string // empty: unknown
-	entrance string // where a payload came in that is parked whole; empty: it is one call
-	payload  []byte
-	problem  *problem
+	kind   string // empty: unknown
+	letter pipeline.DeadLetter
+}
+
+// letterID is the same when the client sends the same event again, whatever is written into it here.
+func letterID(reason string, sent []byte) string {
+	hash := sha256.New()
+	_, _ = io.WriteString(hash, reason+"\n") // a hash takes everything
+	_, _ = hash.Write(sent)
+	return "refused-" + hex.EncodeToString(hash.Sum(nil)[:16])
 }
 
 // intake is what one request holds, sorted out.
@@ -98,7 +108,9 @@ func (h *handler) takeBatch(top *call, held *room, accepted time.Time, strict bo
 		}
 		if p != nil {
 			p.Field = joinField(n-1, p.Field)
-			in.parked = append(in.parked, parked{kind: kind, payload: payload, problem: p})
+			in.parked = append(in.parked, parked{kind, pipeline.DeadLetter{
+				ID: letterID(p.Code, elem), Reason: p.Code, Error: p.Field + ": " + p.Message, Payload: payload,
+			}})
 			return true
 		}
 		sent := sentAt

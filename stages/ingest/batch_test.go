@@ -1,7 +1,9 @@
 package ingest
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -150,5 +152,30 @@ func TestBatchOddities(t *testing.T) {
 	b.dead.fail = ErrBusy
 	if w := b.post("/v1/batch", `{"batch":[{}]}`); w.Code != 503 {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// What is wrong in a batch is parked together, and in a retry known by its ids, also where ingest made its messageId.
+func TestRetriedLettersKeepTheirIDs(t *testing.T) {
+	b := newBench(t, nil)
+	const batch = `{"context":{"ip":"1.2.3.4"},"batch":[{"type":"page","messageId":"m"},{"type":"page","userId":"u"},{"type":"track","userId":"u"},7]}`
+	b.log.fail = func(context.Context) error { return ErrBusy }
+	if w := b.post("/v1/batch", batch); w.Code != 503 {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	b.log.fail = nil
+	if w := b.post("/v1/batch", batch); w.Code != 200 || w.Header().Get("Attune-Parked") != "3" || len(b.log.records) != 1 {
+		t.Fatalf("%d %s, %d records", w.Code, w.Body, len(b.log.records))
+	}
+	ids := b.dead.ids
+	if len(ids) != 2 || len(ids[0]) != 3 {
+		t.Fatalf("letters were parked as %v, want three together in each attempt", ids)
+	}
+	if diff := cmp.Diff(ids[0], ids[1]); diff != "" {
+		t.Errorf("ids (-first +again): %s", diff)
+	}
+	different := slices.Compact(slices.Sorted(slices.Values(ids[0])))
+	if len(different) != 3 || slices.Contains(different, "") {
+		t.Errorf("ids %q: want one for each", ids[0])
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/stages/ingest"
 )
@@ -22,13 +23,11 @@ func (printer) Append(_ context.Context, records []event.Raw) error {
 	return nil
 }
 
-func (printer) Park(_ context.Context, reason string, payload []byte, _ error) error {
-	fmt.Printf("parked, %s: %s\n", reason, payload)
+func (printer) Park(_ context.Context, letters []pipeline.DeadLetter) error {
+	for _, l := range letters {
+		fmt.Printf("parked, %s: %s\n", l.Reason, l.Payload)
+	}
 	return nil
-}
-
-func (p printer) ParkRequest(ctx context.Context, _, reason string, request []byte, err error) error {
-	return p.Park(ctx, reason, request, err)
 }
 
 func ExampleHandler() {

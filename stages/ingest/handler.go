@@ -1,10 +1,8 @@
 package ingest
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -227,64 +225,6 @@ func (h *handler) serve(r *http.Request, route, kind string) reply {
 		}
 	}
 	return h.store(r.Context(), in, route, producer, h.cfg.AppendTimeout)
-}
-
-// store parks what is wrong, appends what is right, and waits until both are durable. Parking goes first: when the
-// log then fails, the client's retry doubles a dead letter and not an event. A whole payload is parked last: mapped
-// again, it would become events that were never taken, beside those of the client's retry.
-func (h *handler) store(ctx context.Context, in *intake, route, producer string, within time.Duration) reply {
-	// A client that hangs up has had its request read: what was taken is finished.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), within)
-	defer cancel()
-	err := h.park(ctx, in.parked, false)
-	if err == nil && len(in.records) > 0 {
-		if err = h.log.Append(ctx, in.records); err != nil {
-			err = fmt.Errorf("append %d records: %w", len(in.records), err)
-		}
-	}
-	if err == nil {
-		err = h.park(ctx, in.parked, true)
-	}
-	outcome := outcomeAccepted
-	if err != nil {
-		outcome = outcomeFailed
-	}
-	for _, kind := range in.kinds {
-		h.metrics.count(kind, outcome, 1)
-	}
-	switch {
-	case err == nil:
-		h.logger.DebugContext(ctx, "accepted", "route", route, "producer", producer,
-			"events", len(in.records), "parked", len(in.parked))
-		return reply{status: http.StatusOK, parked: len(in.parked)}
-	case errors.Is(err, ErrBusy):
-		h.logger.DebugContext(ctx, "busy", "route", route, "producer", producer, "error", err)
-		return refuse(http.StatusServiceUnavailable, wrong(codeUnavailable, "",
-			"the log is full for the moment; try again after the pause in Retry-After"))
-	default:
-		h.logger.WarnContext(ctx, "could not store", "route", route, "producer", producer, "error", err)
-		return refuse(http.StatusServiceUnavailable, wrong(codeUnavailable, "",
-			"the events could not be stored; try again after the pause in Retry-After"))
-	}
-}
-
-// park parks single calls, or whole payloads.
-func (h *handler) park(ctx context.Context, all []parked, whole bool) (err error) {
-	for _, p := range all {
-		switch {
-		case whole != (p.entrance != ""):
-			continue
-		case whole:
-			err = h.dead.ParkRequest(ctx, p.entrance, p.problem.Code, p.payload, p.problem)
-		default:
-			err = h.dead.Park(ctx, p.problem.Code, p.payload, fmt.Errorf("%s: %w", p.problem.Field, p.problem))
-		}
-		if err != nil {
-			return fmt.Errorf("park an event (%s): %w", p.problem.Code, err)
-		}
-		h.metrics.count(p.kind, outcomeParked, 1)
-	}
-	return nil
 }
 
 func (h *handler) crowded() *problem {

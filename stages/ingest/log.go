@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 )
 
@@ -22,12 +23,11 @@ type Log interface {
 
 // DeadLetters keeps what ingest took but can't use, for a person to look at.
 //
-// Park returns nil only when the payload is durably stored. reason is one of ingest's error codes (snake_case, a
-// fixed set), err says it in words. Payload holds what the client sent, personal fields included, and is the
-// dead letters' to keep. Park is safe for concurrent use and ends when ctx does.
+// Park returns nil only when every letter is durably stored; an error means that some may be. A letter's reason is one of
+// ingest's error codes (snake_case, a fixed set), and its error says it in words. Its payload holds what the client sent,
+// personal fields included: a call, or the whole payload of an entrance, which [Config.Again] maps anew. What is parked
+// again with the same ID, since the client tried again, should be one letter. Payloads are the dead letters' to keep, not
+// to change. Park is safe for concurrent use and ends when ctx does.
 type DeadLetters interface {
-	Park(ctx context.Context, reason string, payload []byte, err error) error
-	// ParkRequest does the same for a payload that an entrance could not use, or not all of it: [Config.Again]
-	// maps it anew.
-	ParkRequest(ctx context.Context, entrance, reason string, request []byte, err error) error
+	Park(ctx context.Context, letters []pipeline.DeadLetter) error
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 )
 
@@ -44,21 +46,23 @@ type deadLetter struct {
 type memoryDead struct {
 	mu      sync.Mutex
 	letters []deadLetter
+	ids     [][]string // of the letters that were parked together
 	fail    error
 }
 
-func (d *memoryDead) Park(_ context.Context, reason string, payload []byte, err error) error {
+func (d *memoryDead) Park(_ context.Context, letters []pipeline.DeadLetter) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.fail != nil {
 		return d.fail
 	}
-	d.letters = append(d.letters, deadLetter{reason, string(payload), err.Error()})
+	var ids []string
+	for _, l := range letters {
+		d.letters = append(d.letters, deadLetter{path.Join(l.Entrance, l.Reason), string(l.Payload), l.Error})
+		ids = append(ids, l.ID)
+	}
+	d.ids = append(d.ids, ids)
 	return nil
-}
-
-func (d *memoryDead) ParkRequest(ctx context.Context, entrance, reason string, request []byte, err error) error {
-	return d.Park(ctx, entrance+"/"+reason, request, err)
 }
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/stages/ingest/mapping"
 )
@@ -97,9 +98,9 @@ func (h *handler) enter(r *http.Request, e *entrance) reply {
 		if err != nil {
 			return refuse(http.StatusBadRequest, wrong(codeBodyUnreadable, "", "the payload can't be kept"))
 		}
-		in.parked = append(in.parked, parked{
-			entrance: e.name, payload: payload, problem: &problem{Code: problems[0].Reason, Message: told(problems)},
-		})
+		in.parked = append(in.parked, parked{letter: pipeline.DeadLetter{
+			Entrance: e.name, Reason: problems[0].Reason, Error: told(problems), Payload: payload,
+		}})
 	}
 	if trace := r.Header.Get("Traceparent"); event.IsTrace(trace) {
 		for i := range in.records {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"attune/pipeline"
 	"attune/pipeline/event"
 	"attune/stages/ingest"
 )
@@ -31,15 +32,13 @@ func (j *journal) Append(_ context.Context, records []event.Raw) error {
 	return nil
 }
 
-func (j *journal) Park(_ context.Context, reason string, payload []byte, _ error) error {
+func (j *journal) Park(_ context.Context, letters []pipeline.DeadLetter) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.parked = append(j.parked, reason+": "+string(payload))
+	for _, l := range letters {
+		j.parked = append(j.parked, l.Reason+": "+string(l.Payload))
+	}
 	return nil
-}
-
-func (j *journal) ParkRequest(ctx context.Context, _, reason string, request []byte, err error) error {
-	return j.Park(ctx, reason, request, err)
 }
 
 // The real ingest takes all that the shop sends.
