@@ -11,9 +11,8 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
-	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
 
 	"attune/pipeline"
 	"attune/pipeline/event"
@@ -58,7 +57,11 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
-	kept := i.checkpointPath(c.DataDir, options.Mapping)
+	log, err := js.Stream(ctx, topology.Raw)
+	if err != nil {
+		return fmt.Errorf("look up stream %s: %w", topology.Raw, err)
+	}
+	kept := i.checkpointPath(c.DataDir, options.Mapping, topology.Generation(log.CachedInfo()))
 	if options.Resume, err = i.resume(kept); err != nil {
 		return err
 	}
@@ -90,11 +93,12 @@ func (i *importCommand) Run(ctx context.Context, s streams) error {
 	}
 	fmt.Fprintln(s.err, "Stored; waiting until it is queryable. Ctrl-C stops the waiting only.")
 	if err := settle(ctx, js, partitions); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
 		return err
 	}
-	if ctx.Err() == nil {
-		fmt.Fprintln(s.err, "Queryable now. What had been imported before was not counted twice.")
-	}
+	fmt.Fprintln(s.err, "Queryable now. What had been imported before, within topology.duplicates_age (30 days by default), was not counted twice.")
 	return nil
 }
 
@@ -130,17 +134,30 @@ func (i *importCommand) options(s streams) (o file.Options, err error) {
 	return o, nil
 }
 
-// store appends the calls in batches and remembers how far it came.
+// store appends the calls in batches and remembers how far it came. What the log refuses for the moment it offers again:
+// message ids tell what was stored after all.
 func (i *importCommand) store(ctx context.Context, reader *file.Reader, raw *pipeline.RawLog, kept string, progress io.Writer) error {
 	bar := newImportProgress(reader, progress)
 	defer bar.stop()
+	told := false
+	waits := func(err error, _ time.Duration) {
+		if !told {
+			fmt.Fprintf(progress, "Waiting until the log takes more (Ctrl-C stops): %v\n", err)
+		}
+		told = true
+	}
 	var batch []event.Raw
 	var position file.Position
 	flush := func() error {
 		if len(batch) == 0 {
 			return nil
 		}
-		if err := raw.Append(ctx, batch); err != nil {
+		accepted := time.Now() // one for all of them: those of one partition share a message then
+		for n := range batch {
+			batch[n].Accepted = accepted
+		}
+		pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+		if err := backoff.RetryNotify(func() error { return lasting(raw.Append(ctx, batch)) }, backoff.WithContext(pause, ctx), waits); err != nil {
 			return fmt.Errorf("%w; what was stored stays, run the same command again to go on", err)
 		}
 		batch = batch[:0]
@@ -157,7 +174,6 @@ func (i *importCommand) store(ctx context.Context, reader *file.Reader, raw *pip
 		if err != nil {
 			return errors.Join(err, flush())
 		}
-		call.Raw.Accepted = time.Now()
 		batch, position = append(batch, call.Raw), call.Position
 		if len(batch) >= importBatch {
 			if err := flush(); err != nil {
@@ -169,13 +185,24 @@ func (i *importCommand) store(ctx context.Context, reader *file.Reader, raw *pip
 	return flush()
 }
 
+// lasting marks what will be refused however often it is tried.
+func lasting(err error) error {
+	if errors.Is(err, nats.ErrMaxPayload) || errors.Is(err, nats.ErrConnectionClosed) {
+		return backoff.Permanent(err)
+	}
+	return err
+}
+
 // resume finds where an earlier import of this file into this target stopped.
 func (i *importCommand) resume(kept string) (*file.Checkpoint, error) {
-	if i.Restart || i.File == "-" {
+	if i.File == "-" {
 		return nil, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(kept), 0o700); err != nil {
 		return nil, fmt.Errorf("import: %w", err)
+	}
+	if i.Restart {
+		return nil, nil
 	}
 	checkpoint, err := file.LoadCheckpoint(kept)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -184,80 +211,12 @@ func (i *importCommand) resume(kept string) (*file.Checkpoint, error) {
 	return checkpoint, err
 }
 
-// checkpointPath is beside the target's data, so that another target starts anew.
-func (i *importCommand) checkpointPath(dataDir string, m *mapping.Mapping) string {
+// checkpointPath is one for each file, mapping and target: what one log holds of a file another may lack.
+func (i *importCommand) checkpointPath(dataDir string, m *mapping.Mapping, log string) string {
 	path, err := filepath.Abs(i.File)
 	if err != nil {
 		path = i.File
 	}
-	sum := sha256.Sum256([]byte(path + "\x00" + m.Name()))
+	sum := sha256.Sum256([]byte(path + "\x00" + m.Name() + "\x00" + log))
 	return filepath.Join(dataDir, "imports", fmt.Sprintf("%x.json", sum[:8]))
-}
-
-// importProgress is a bar on a terminal, else a line every ten seconds.
-type importProgress struct {
-	reader *file.Reader
-	out    io.Writer
-	bar    *progressbar.ProgressBar
-	last   time.Time
-}
-
-func newImportProgress(reader *file.Reader, out io.Writer) *importProgress {
-	p := &importProgress{reader: reader, out: out, last: time.Now()}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(out), progressbar.OptionSetDescription("calls"),
-			progressbar.OptionShowIts(), progressbar.OptionShowCount(), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-	}
-	return p
-}
-
-func (p *importProgress) show() {
-	if p.bar == nil && time.Since(p.last) < 10*time.Second {
-		return
-	}
-	p.last = time.Now()
-	now := p.reader.Progress()
-	if p.bar == nil {
-		fmt.Fprintf(p.out, "%d rows read, %d calls made\n", now.Rows, now.Calls)
-		return
-	}
-	if now.CallsTotal > 0 {
-		p.bar.ChangeMax64(now.CallsTotal)
-	}
-	_ = p.bar.Set64(now.Calls) // a bar that can't be drawn is no reason to stop
-}
-
-func (p *importProgress) stop() {
-	if p.bar != nil {
-		_ = p.bar.Finish()
-	}
-}
-
-// settle waits until everything that is stored now has gone through the chains and into the sink.
-func settle(ctx context.Context, js jetstream.JetStream, partitions int) error {
-	var readers [][2]string
-	for p := range partitions {
-		readers = append(readers, [2]string{topology.Raw, topology.Durable(pipeline.ReaderNormalize, p)})
-	}
-	for p := range partitions {
-		readers = append(readers, [2]string{topology.Events, topology.Durable(pipeline.ReaderCustomer, p)})
-	}
-	readers = append(readers, [2]string{topology.Commits, pipeline.ReaderClickHouse})
-	for _, r := range readers {
-		for {
-			consumer, err := js.Consumer(ctx, r[0], r[1])
-			if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) { // which is being claimed at the moment
-				return fmt.Errorf("look up reader %s: %w", r[1], err)
-			}
-			if err == nil && consumer.CachedInfo().NumPending == 0 && consumer.CachedInfo().NumAckPending == 0 {
-				break
-			}
-			select {
-			case <-time.After(200 * time.Millisecond):
-			case <-ctx.Done():
-				return nil
-			}
-		}
-	}
-	return nil
 }

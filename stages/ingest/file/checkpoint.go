@@ -24,9 +24,9 @@ type Checkpoint struct {
 
 var (
 	// ErrNoResume says that the input can be read only once: standard input, a pipe.
-	ErrNoResume = errors.New("this input can't be resumed: begin again; message ids are the same, so nothing doubles")
+	ErrNoResume = errors.New("this input can't be resumed: begin again; message ids are the same, so nothing doubles within topology.duplicates_age")
 	// ErrChanged says that a checkpoint was made with another file or mapping.
-	ErrChanged = errors.New("changed since the checkpoint: delete the checkpoint to begin again; message ids are the same, so nothing doubles")
+	ErrChanged = errors.New("changed since the checkpoint: delete the checkpoint to begin again; message ids are the same, so nothing doubles within topology.duplicates_age")
 )
 
 // LoadCheckpoint reads what [Checkpoint.Save] wrote. Where there is none, errors.Is(err, fs.ErrNotExist).

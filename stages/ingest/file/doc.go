@@ -15,10 +15,10 @@
 //   - Every row ends in exactly one place: in calls, ignored by the mapping, or refused with a line number and a reason.
 //   - The same file and mapping give the same calls in the same order, byte for byte, gzipped or not.
 //   - A call's messageId depends on the mapping's name and on the row or group alone, so importing a file again, or
-//     a longer version of it, doubles nothing. (A group that has grown is another call, unless the mapping's id says what
-//     tells groups apart.) A second row with a messageId that the file already had is refused as repeated_id: further
-//     down it would be dropped without a word. (The first two million ids are remembered for that; past them a repeat is
-//     still dropped further down.)
+//     a longer version of it, doubles nothing for as long as the pipeline remembers ids (topology.duplicates_age, 30 days
+//     by default). (A group that has grown is another call, unless the mapping's id says what tells groups apart.) A second
+//     row with a messageId that the file already had is refused as repeated_id: further down it would be dropped without a
+//     word. (The first two million ids are remembered for that; past them a repeat is still dropped further down.)
 //   - What happened needs its time: a track, page or screen without one is refused as no_time.
 //
 // # Files
