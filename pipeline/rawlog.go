@@ -80,7 +80,7 @@ func (l *RawLog) Park(ctx context.Context, letters []DeadLetter) error {
 	for len(letters) > 0 {
 		var round []*nats.Msg
 		for bytes := 0; len(round) < min(len(letters), roundLetters) && bytes < roundBytes; {
-			m, err := letters[len(round)].parked()
+			m, err := letters[len(round)].parked(l.js.Conn().MaxPayload())
 			if err != nil {
 				return err
 			}
@@ -94,9 +94,11 @@ func (l *RawLog) Park(ctx context.Context, letters []DeadLetter) error {
 	return nil
 }
 
-// parked is a letter of ingest's on its way.
-func (d DeadLetter) parked() (*nats.Msg, error) {
+// parked is a letter of ingest's on its way. What no message could hold is cut: refused for ever, it would keep what is
+// right beside it out.
+func (d DeadLetter) parked(maxPayload int64) (*nats.Msg, error) {
 	d.Subject = "ingest"
+	d.Fit(maxPayload)
 	data, err := json.Marshal(d)
 	if err != nil {
 		return nil, fmt.Errorf("park call: %w", err)

@@ -266,3 +266,30 @@ func TestRawLogParksOnce(t *testing.T) {
 		t.Errorf("after its context: %v", err)
 	}
 }
+
+// A letter that no message could hold is cut, and says so, and those beside it are kept whole.
+func TestRawLogCutsLetters(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1)
+	large := bytes.Repeat([]byte("x"), int(r.js.Conn().MaxPayload()))
+	if err := r.rawLog(1).Park(t.Context(), []pipeline.DeadLetter{
+		{Reason: "event_too_large", Error: "too large", Payload: large}, {Reason: "invalid", Error: "half an object", Payload: []byte("{")},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	all := r.stored(topology.DeadLetter, topology.Subject(topology.DeadLetter, "ingest"))
+	if len(all) != 2 {
+		t.Fatalf("%d letters", len(all))
+	}
+	var cut, whole pipeline.DeadLetter
+	if err := errors.Join(json.Unmarshal(all[0].Data, &cut), json.Unmarshal(all[1].Data, &whole)); err != nil {
+		t.Fatal(err)
+	}
+	if len(cut.Payload) < len(large)/2 || !bytes.HasPrefix(large, cut.Payload) ||
+		cut.Error != fmt.Sprintf("too large (of its %d bytes the first %d are kept)", len(large), len(cut.Payload)) {
+		t.Errorf("%d bytes are kept: %s", len(cut.Payload), cut.Error)
+	}
+	if string(whole.Payload) != "{" || whole.Error != "half an object" {
+		t.Errorf("the other is %q: %s", whole.Payload, whole.Error)
+	}
+}
