@@ -3,8 +3,10 @@ package ingest
 import (
 	"bytes"
 	"compress/gzip"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"unicode/utf8"
 )
@@ -49,7 +51,7 @@ func readRaw(r *http.Request, limit int) ([]byte, int, *problem) {
 	case "gzip", "x-gzip":
 		zr, err := gzip.NewReader(io.LimitReader(r.Body, int64(packedLimit(limit))))
 		if err != nil {
-			return nil, http.StatusBadRequest, wrong(codeInvalidGzip, "", "the body is not gzip, as Content-Encoding says: %v", err)
+			return unread(err, wrong(codeInvalidGzip, "", "the body is not gzip, as Content-Encoding says: %v", err))
 		}
 		defer func() { _ = zr.Close() }()
 		src, gzipped = io.LimitReader(zr, int64(limit)+1), true
@@ -67,9 +69,17 @@ func readRaw(r *http.Request, limit int) ([]byte, int, *problem) {
 	}
 	if err != nil {
 		if gzipped {
-			return nil, http.StatusBadRequest, wrong(codeInvalidGzip, "", "the body's gzip is broken: %v", err)
+			return unread(err, wrong(codeInvalidGzip, "", "the body's gzip is broken: %v", err))
 		}
-		return nil, http.StatusBadRequest, wrong(codeBodyUnreadable, "", "the body could not be read to its end: %v", err)
+		return unread(err, wrong(codeBodyUnreadable, "", "the body could not be read to its end: %v", err))
 	}
 	return buf.Bytes(), 0, nil
+}
+
+// unread refuses a body that could not be read. A slow one is not wrong: a client that is told 400 would not send it again.
+func unread(err error, p *problem) ([]byte, int, *problem) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, http.StatusRequestTimeout, wrong(codeBodyTooSlow, "", "the body came too slowly to be read to its end; send it again")
+	}
+	return nil, http.StatusBadRequest, p
 }

@@ -20,6 +20,7 @@
 //	401  unknown write key (code invalid_write_key)
 //	404  no such route
 //	405  another method than POST or OPTIONS; Allow names them
+//	408  the body came too slowly to be read to its end (code body_too_slow): try again
 //	415  another Content-Encoding than gzip or identity
 //	429  too many requests, or too many bytes of them, in flight: try again after Retry-After seconds
 //	     (X-RateLimit-Reset says the same to analytics.js)
@@ -55,8 +56,9 @@
 //	400  the body is too large or could not be read; nothing was kept
 //	401  the token or signature is missing or wrong (code not_authenticated)
 //
-// 404, 405, 415, 429 and 503 are as above. An answer comes within half a second's wait for a turn, a second of mapping and
-// three of storing, once the body is there: Shopify gives five in all. OPTIONS answers CloudEvents' question whether webhooks are welcome.
+// 404, 405, 408, 415, 429 and 503 are as above. An answer comes within half a second's wait for a turn, a second of mapping
+// and three of storing, once the body is there: Shopify gives five in all. OPTIONS answers CloudEvents' question whether
+// webhooks are welcome.
 //
 // # Straight to NATS
 //

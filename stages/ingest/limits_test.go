@@ -1,13 +1,17 @@
 package ingest
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 )
 
 // The limits are inclusive.
@@ -134,5 +138,42 @@ func TestBodyBreaksOff(t *testing.T) {
 	b.ServeHTTP(w, r)
 	if w.Code != 400 || decode(t, w).Error.Code != "body_unreadable" {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// A client that is too slow for the server is told to send again, whatever it has sent by then.
+func TestSlowBodies(t *testing.T) {
+	packed := gzipped(t, `{"writeKey":"dev","userId":"u","event":"E","properties":{"text":"`+strings.Repeat("x", 1000)+`"}}`)
+	for _, c := range []struct{ name, encoding, begins string }{
+		{"plain", "", `{"writeKey":"dev",`},
+		{"nothing of it", "", ""},
+		{"gzip", "gzip", packed[:len(packed)/2]},
+		{"not even gzip's head", "gzip", packed[:5]},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			server := httptest.NewUnstartedServer(newBench(t, nil))
+			server.Config.ReadHeaderTimeout, server.Config.ReadTimeout = time.Minute, 50*time.Millisecond
+			server.Start()
+			defer server.Close()
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			// The rest never comes.
+			if _, err := fmt.Fprintf(conn, "POST /v1/track HTTP/1.1\r\nHost: x\r\nContent-Length: 4000\r\nContent-Encoding: %s\r\n\r\n%s", c.encoding, c.begins); err != nil {
+				t.Fatal(err)
+			}
+			response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			text, err := io.ReadAll(response.Body)
+			if err != nil || response.StatusCode != http.StatusRequestTimeout || !strings.Contains(string(text), `"body_too_slow"`) {
+				t.Errorf("%d %s, %v", response.StatusCode, text, err)
+			}
+		})
 	}
 }

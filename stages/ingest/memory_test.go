@@ -4,13 +4,17 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"attune/pipeline"
@@ -95,6 +99,9 @@ func newBench(t testing.TB, change func(*Config, *Deps)) *bench {
 	return b
 }
 
+// tooSlow is a body that the server gives up to wait for.
+const tooSlow = "…"
+
 // post sends body with the write key in the header.
 func (b *bench) post(path, body string, headers ...string) *httptest.ResponseRecorder {
 	return b.do(http.MethodPost, path, body, append([]string{"Authorization", "Basic ZGV2Og=="}, headers...)...)
@@ -102,7 +109,11 @@ func (b *bench) post(path, body string, headers ...string) *httptest.ResponseRec
 
 // do sends a request; headers are names and values in turn, and an empty value takes a header away.
 func (b *bench) do(method, path, body string, headers ...string) *httptest.ResponseRecorder {
-	r := httptest.NewRequest(method, path, strings.NewReader(body))
+	var src io.Reader = strings.NewReader(body)
+	if body == tooSlow {
+		src = iotest.ErrReader(&net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
+	}
+	r := httptest.NewRequest(method, path, src)
 	for i := 0; i < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 		if headers[i+1] == "" {

@@ -80,6 +80,8 @@ func provoke(t *testing.T, path string, status int) *httptest.ResponseRecorder {
 		return b.post(path, body, "Authorization", "")
 	case 405:
 		return b.do(http.MethodGet, path, "")
+	case 408:
+		return b.post(path, tooSlow, known...)
 	case 415:
 		return b.post(path, body, append(known, "Content-Encoding", "deflate")...)
 	case 429:
@@ -158,8 +160,8 @@ func TestOpenAPI(t *testing.T) {
 		for status := range item.Options.Responses {
 			statuses = append(statuses, status)
 		}
-		if len(statuses) != 7 {
-			t.Errorf("%s: %v, want 7 statuses", path, statuses)
+		if len(statuses) != 8 {
+			t.Errorf("%s: %v, want 8 statuses", path, statuses)
 		}
 		for _, status := range append(statuses, "405") { // 405 is said once for all
 			n, err := strconv.Atoi(status)

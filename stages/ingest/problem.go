@@ -27,6 +27,7 @@ const (
 	codeInvalidGzip      = "invalid_gzip"
 	codeInvalidParameter = "invalid_parameter"
 	codeBodyUnreadable   = "body_unreadable"
+	codeBodyTooSlow      = "body_too_slow"
 	codeEncoding         = "encoding_not_supported"
 	codePayloadTooLarge  = "payload_too_large"
 	codeTooManyEvents    = "too_many_events"
