@@ -28,6 +28,9 @@ type DeadLetter struct {
 	// Entrance is where the payload came in that no mapping could use; empty: the payload is a call, or what its
 	// stage reads.
 	Entrance string `cbor:"9,keyasint,omitempty" json:"entrance,omitempty"`
+	// Accepted is when a call was, by which another attempt corrects the sender's clock as the first did. Zero: before it
+	// was kept, and the attempt's own moment is taken.
+	Accepted event.Instant `cbor:"10,keyasint,omitempty" json:"accepted,omitzero"`
 	// KeepUntil is when it is deleted, where it was one before and was tried again: that must not lengthen how long a
 	// person's call is kept. Zero: at the stream's age.
 	KeepUntil time.Time `cbor:"-" json:"keep_until,omitzero"`

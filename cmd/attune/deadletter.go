@@ -137,17 +137,26 @@ func (d *deadletterRetry) Run(ctx context.Context, s streams) error {
 	if len(letters) == 0 {
 		return fmt.Errorf("no dead letter has the reason %q: `attune deadletter list` shows which there are", d.Reason)
 	}
+	sent, err := retryAll(ctx, letters, func(x letter) error { return retry(ctx, js, c.Ingest, x) })
+	fmt.Fprintf(s.out, "%d sent again; those that still can't be used come back as new dead letters: see `attune deadletter list`\n", sent)
+	return err
+}
+
+// retryAll counts the letters that were sent again. One that can't be does not stand in the way of the others; once ctx has
+// ended no further one is tried.
+func retryAll(ctx context.Context, letters []letter, retry func(letter) error) (sent int, err error) {
 	var failed []error
-	for _, x := range letters { // one that can't be tried again does not stand in the way of the others
-		if err := retry(ctx, js, c.Ingest, x); err != nil {
-			failed = append(failed, fmt.Errorf("retry dead letter %d: %w", x.number, err))
-		}
+	for _, x := range letters {
 		if ctx.Err() != nil {
-			break
+			return sent, errors.Join(append(failed, ctx.Err())...)
 		}
+		if err := retry(x); err != nil {
+			failed = append(failed, fmt.Errorf("retry dead letter %d: %w", x.number, err))
+			continue
+		}
+		sent++
 	}
-	fmt.Fprintf(s.out, "%d sent again; those that still can't be used come back as new dead letters: see `attune deadletter list`\n", len(letters)-len(failed))
-	return errors.Join(failed...)
+	return sent, errors.Join(failed...)
 }
 
 // retry sends a letter back to where it was on its way.
@@ -172,7 +181,11 @@ func retry(ctx context.Context, js jetstream.JetStream, c ingest.Config, x lette
 		if key == "" {
 			key = who.User
 		}
-		if err := raw.Append(ctx, []event.Raw{{Key: key, Payload: x.Payload, Accepted: time.Now(), SentAt: x.SentAt.Time(), Historical: x.Historical, KeepUntil: x.until}}); err != nil {
+		accepted := x.Accepted.Time()
+		if accepted.IsZero() {
+			accepted = time.Now()
+		}
+		if err := raw.Append(ctx, []event.Raw{{Key: key, Payload: x.Payload, Accepted: accepted, SentAt: x.SentAt.Time(), Historical: x.Historical, KeepUntil: x.until}}); err != nil {
 			return err
 		}
 	case x.stage == pipeline.ReaderDeliver:

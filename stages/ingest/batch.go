@@ -106,16 +106,17 @@ func (h *handler) takeBatch(top *call, held *room, accepted time.Time, strict bo
 		if overgrown = expanded > maxExpansion*h.cfg.MaxBatchBytes; overgrown || crowded {
 			return false
 		}
+		sent := sentAt
+		if sent.IsZero() && elem[0] == '{' {
+			sent = item.sentAt()
+		}
 		if p != nil {
 			p.Field = joinField(n-1, p.Field)
 			in.parked = append(in.parked, parked{kind, pipeline.DeadLetter{
 				ID: letterID(p.Code, elem), Reason: p.Code, Error: p.Field + ": " + p.Message, Payload: payload,
+				SentAt: event.At(sent), Accepted: event.At(accepted),
 			}})
 			return true
-		}
-		sent := sentAt
-		if sent.IsZero() {
-			sent = item.sentAt()
 		}
 		in.records = append(in.records, event.Raw{Key: item.key(), Payload: payload, Accepted: accepted, SentAt: sent})
 		in.kinds = append(in.kinds, kind)

@@ -167,7 +167,14 @@ func TestRetriedLettersKeepTheirIDs(t *testing.T) {
 	if w := b.post("/v1/batch", batch); w.Code != 200 || w.Header().Get("Attune-Parked") != "3" || len(b.log.records) != 1 {
 		t.Fatalf("%d %s, %d records", w.Code, w.Body, len(b.log.records))
 	}
-	ids := b.dead.ids
+	var ids [][]string
+	for _, letters := range b.dead.parked {
+		var together []string
+		for _, l := range letters {
+			together = append(together, l.ID)
+		}
+		ids = append(ids, together)
+	}
 	if len(ids) != 2 || len(ids[0]) != 3 {
 		t.Fatalf("letters were parked as %v, want three together in each attempt", ids)
 	}
@@ -177,5 +184,29 @@ func TestRetriedLettersKeepTheirIDs(t *testing.T) {
 	different := slices.Compact(slices.Sorted(slices.Values(ids[0])))
 	if len(different) != 3 || slices.Contains(different, "") {
 		t.Errorf("ids %q: want one for each", ids[0])
+	}
+}
+
+// A letter keeps what is known of the sender's clock: a later attempt must correct it alike.
+func TestLettersKeepTheirMoments(t *testing.T) {
+	sent, own := noon.Add(-time.Minute), noon.Add(-2*time.Minute)
+	for name, c := range map[string]struct {
+		batch string
+		want  []time.Time
+	}{
+		"the batch's": {`{"sentAt":"2026-11-23T11:59:00Z","batch":[{"sentAt":"2026-11-23T11:58:00Z"},7]}`, []time.Time{sent, sent}},
+		"the event's": {`{"batch":[{"sentAt":"2026-11-23T11:58:00Z"},7,{}]}`, []time.Time{own, {}, {}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, nil)
+			if w := b.post("/v1/batch", c.batch); w.Code != 200 {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+			for i, l := range b.dead.parked[0] {
+				if !l.SentAt.Time().Equal(c.want[i]) || !l.Accepted.Time().Equal(noon) {
+					t.Errorf("letter %d was sent at %s, want %s, and accepted at %s", i, l.SentAt, c.want[i], l.Accepted)
+				}
+			}
+		})
 	}
 }

@@ -50,7 +50,7 @@ type deadLetter struct {
 type memoryDead struct {
 	mu      sync.Mutex
 	letters []deadLetter
-	ids     [][]string // of the letters that were parked together
+	parked  [][]pipeline.DeadLetter // what was parked together
 	fail    error
 }
 
@@ -60,12 +60,10 @@ func (d *memoryDead) Park(_ context.Context, letters []pipeline.DeadLetter) erro
 	if d.fail != nil {
 		return d.fail
 	}
-	var ids []string
 	for _, l := range letters {
 		d.letters = append(d.letters, deadLetter{path.Join(l.Entrance, l.Reason), string(l.Payload), l.Error})
-		ids = append(ids, l.ID)
 	}
-	d.ids = append(d.ids, ids)
+	d.parked = append(d.parked, letters)
 	return nil
 }
 

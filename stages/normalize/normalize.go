@@ -172,7 +172,7 @@ func (s *Stage) park(out *output, d bus.Delivery, owner *session, p *prepared, e
 	reason, _ := pipeline.IsParked(err)
 	letter := pipeline.DeadLetter{
 		Reason: reason, Error: errors.Unwrap(err).Error(), Payload: p.raw.Payload, Subject: d.Subject, Position: d.Sequence, Index: p.index,
-		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt), KeepUntil: p.raw.KeepUntil,
+		Historical: p.raw.Historical, SentAt: event.At(p.raw.SentAt), Accepted: event.At(p.raw.Accepted), KeepUntil: p.raw.KeepUntil,
 	}
 	letter.Fit(s.config.JetStream.Conn().MaxPayload())
 	m, err := letter.Message(out.cause, pipeline.ReaderNormalize)

@@ -157,7 +157,7 @@ func TestDeadLetters(t *testing.T) {
 		d := letters[i]
 		counted[c.reason]++
 		if d.Reason != c.reason || !strings.Contains(d.Error, c.says) || !strings.HasPrefix(c.payload, string(d.Payload)) ||
-			d.Subject != raw[i+1].Subject || d.Position != raw[i+1].Sequence {
+			d.Subject != raw[i+1].Subject || d.Position != raw[i+1].Sequence || d.Accepted != event.At(raw[i+1].Time) {
 			t.Errorf("%.60s…: got reason %s, error %.200q, %d bytes of payload, %s %d", c.payload, d.Reason, d.Error, len(d.Payload), d.Subject, d.Position)
 		}
 		if len(c.payload) < 1000 && string(d.Payload) != c.payload {
