@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 )
@@ -132,4 +133,30 @@ func (m Money) Plus(n Money) Money {
 		return -math.MaxInt64
 	}
 	return sum
+}
+
+// Times is a price times a quantity, which has the same four decimals, rounded half away from zero; what is out of range
+// stays at the bound.
+func (m Money) Times(quantity Money) Money {
+	negative := (m < 0) != (quantity < 0)
+	hi, lo := bits.Mul64(magnitude(m), magnitude(quantity))
+	lo, carry := bits.Add64(lo, uint64(MoneyUnit)/2, 0)
+	hi += carry
+	product := Money(math.MaxInt64)
+	if hi < uint64(MoneyUnit) {
+		if q, _ := bits.Div64(hi, lo, uint64(MoneyUnit)); q <= math.MaxInt64 {
+			product = Money(q)
+		}
+	}
+	if negative {
+		return -product
+	}
+	return product
+}
+
+func magnitude(m Money) uint64 {
+	if m < 0 {
+		return uint64(-m)
+	}
+	return uint64(m)
 }

@@ -40,7 +40,7 @@ func eventRows(b pipeline.SinkBatch) *rows {
 		occurred[i], accepted[i], historical[i] = moment(e.Occurred), moment(e.Accepted), e.Historical
 		properties[i], traits[i], context[i] = e.Properties, e.Traits, string(e.Context)
 		consent[i] = e.Consent
-		revenue[i], currency[i] = amount(revenueOf(e.Properties)), textAt(e.Properties, "currency")
+		revenue[i], currency[i] = amount(e.Revenue()), textAt(e.Properties, "currency")
 		clv[i], sure[i], alive[i], segments[i] = cents(fact.CLV), fact.CLVConfidence, fact.Alive, fact.Segments
 		likely[i], confidence[i] = byName(fact.Propensities)
 		partitions[i], sequence[i] = partition, fact.Position
@@ -95,15 +95,6 @@ func enriched(b pipeline.SinkBatch) iter.Seq2[*pipeline.Enriched, uint16] {
 			}
 		}
 	}
-}
-
-// revenueOf is what the event says that it brought in: properties.revenue, else properties.total.
-func revenueOf(properties event.Object) event.Money {
-	if m, ok := properties.Get("revenue").Money(); ok {
-		return m
-	}
-	m, _ := properties.Get("total").Money()
-	return m
 }
 
 // profileRows keeps the newest state of each profile; its version is the log sequence that it has applied.

@@ -104,13 +104,30 @@ func TestMoneyIsExact(t *testing.T) {
 	}
 }
 
-func TestRevenueOf(t *testing.T) {
-	for properties, want := range map[string]event.Money{
-		`{"revenue":1.5,"total":2}`: 15_000, `{"total":2}`: 20_000, `{"revenue":"3.33333"}`: 33_333, `{"revenue":"x","total":4}`: 40_000,
-		`{"revenue":0,"total":9}`: 0, `{"revenue":null,"total":5}`: 50_000, `{"revenue":1e30}`: 0, `{}`: 0, ``: 0, `{"revenue":-1.25}`: -12_500,
+// An order that only its products price is worth the same everywhere; lists and carts show products too.
+func TestRevenueOfProducts(t *testing.T) {
+	b := setup(t)
+	const when = event.Instant(1_800_000_000_000)
+	products := event.Object(`{"products":[{"price":40,"quantity":2},{"price":"0.5"}],"currency":"EUR"}`)
+	part := pipeline.SinkPart{Sequence: 1}
+	for i, e := range []event.Event{
+		{Type: event.Delivery, Properties: event.Object(`{"decision":"d1","campaign":"cart","outcome":"accepted"}`)},
+		{Type: event.Track, Name: event.OrderCompleted, Properties: products},
+		{Type: event.Track, Name: event.OrderRefunded, Properties: products},
+		{Type: event.Track, Name: "Cart Viewed", Properties: products},
+		{Type: event.Page, Name: event.OrderCompleted, Properties: products},
 	} {
-		if got := revenueOf(event.Object(properties)); got != want {
-			t.Errorf("%s: got %s, want %s", properties, got, want)
+		e.ID, e.Profile, e.Occurred, e.Accepted = fmt.Sprint("e", i), "p1", when, when
+		part.Facts.Events = append(part.Facts.Events, pipeline.Enriched{Position: uint64(i), Event: e})
+	}
+	b.write(t, pipeline.SinkBatch{Stream: "COMMITS", From: 1, To: 1, Parts: []pipeline.SinkPart{part}})
+	for _, test := range []struct{ sql, want string }{
+		{"SELECT type, event, revenue FROM events WHERE revenue != 0 ORDER BY sequence", "track\tOrder Completed\t80.5\ntrack\tOrder Refunded\t80.5"},
+		{"SELECT type, event, revenue FROM events_per_hour WHERE revenue != 0 ORDER BY event", "track\tOrder Completed\t80.5\ntrack\tOrder Refunded\t80.5"},
+		{"SELECT event_id, revenue, campaign FROM attribution WHERE revenue != 0", "e1\t80.5\tcart"},
+	} {
+		if diff := cmp.Diff(test.want, b.text(t, test.sql)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.sql, diff)
 		}
 	}
 }

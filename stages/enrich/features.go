@@ -120,7 +120,7 @@ func (s *sketch) cart(changes []profile.CartChange) {
 	items, worth := int64(0), event.Money(0)
 	for i := range changes {
 		items += changes[i].Quantity
-		worth = worth.Plus(times(changes[i].Price, event.Money(changes[i].Quantity)*event.MoneyUnit))
+		worth = worth.Plus(changes[i].Price.Times(event.Money(changes[i].Quantity) * event.MoneyUnit))
 	}
 	s.number(cartItems, float64(max(items, 0)))
 	s.number(cartWorth, max(worth, 0).Float())

@@ -46,6 +46,10 @@ func TestAmount(t *testing.T) {
 			if diff := cmp.Diff(want, p.Orders); diff != "" {
 				t.Errorf("orders (-want +got):\n%s", diff)
 			}
+			completed, refunded := track(event.OrderCompleted, start, tt.properties), track(event.OrderRefunded, start, tt.properties)
+			if c, r := completed.Revenue(), refunded.Revenue(); max(c, 0) != want.Revenue || max(r, -r) != want.Refunded {
+				t.Errorf("the events say %s and %s, the profile %s and %s", c, r, want.Revenue, want.Refunded)
+			}
 		})
 	}
 }

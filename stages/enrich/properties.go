@@ -1,11 +1,6 @@
 package enrich
 
-import (
-	"math"
-	"math/bits"
-
-	"attune/pipeline/event"
-)
+import "attune/pipeline/event"
 
 // properties are an event's that are looked at, or those of one product in an order, read in one pass.
 type properties struct {
@@ -47,34 +42,7 @@ func read(o event.Object) (p properties) {
 }
 
 // amount is the exact amount of an order or refund; nothing where there is no readable one.
-func (p *properties) amount() (sum event.Money) {
-	for _, v := range [...]event.Value{p.revenue, p.total} {
-		if amount, ok := v.Money(); ok {
-			return amount
-		}
-	}
-	for product := range p.products.Items {
-		fields, _ := product.Object()
-		line := read(fields)
-		if amount, ok := line.line(); ok {
-			sum = sum.Plus(amount)
-		}
-	}
-	return sum
-}
-
-// line is what one product costs altogether.
-func (p *properties) line() (event.Money, bool) {
-	each, ok := p.price.Money()
-	if !ok {
-		return 0, false
-	}
-	if p.quantity.Null() {
-		return each, true
-	}
-	many, ok := p.quantity.Money() // "how many", with the same four decimals
-	return times(each, many), ok
-}
+func (p *properties) amount() event.Money { return event.Amount(p.revenue, p.total, p.products) }
 
 // worth is what any other event says that it is about: nothing, where it says nothing readable.
 func (p *properties) worth() event.Money {
@@ -83,7 +51,7 @@ func (p *properties) worth() event.Money {
 			return max(amount, 0)
 		}
 	}
-	amount, _ := p.line()
+	amount, _ := event.Cost(p.price, p.quantity)
 	return max(amount, 0)
 }
 
@@ -131,29 +99,4 @@ func content(v event.Value) []byte {
 		return raw
 	}
 	return nil
-}
-
-// times is price times quantity, both in ten-thousandths, rounded half away from zero.
-func times(price, quantity event.Money) event.Money {
-	negative := (price < 0) != (quantity < 0)
-	hi, lo := bits.Mul64(magnitude(price), magnitude(quantity))
-	lo, carry := bits.Add64(lo, uint64(event.MoneyUnit)/2, 0)
-	hi += carry
-	product := event.Money(math.MaxInt64)
-	if hi < uint64(event.MoneyUnit) {
-		if q, _ := bits.Div64(hi, lo, uint64(event.MoneyUnit)); q <= math.MaxInt64 {
-			product = event.Money(q)
-		}
-	}
-	if negative {
-		return -product
-	}
-	return product
-}
-
-func magnitude(m event.Money) uint64 {
-	if m < 0 {
-		return uint64(-m)
-	}
-	return uint64(m)
 }

@@ -226,7 +226,7 @@ CREATE TABLE attune.events
     `traits_raw` String DEFAULT if(notEmpty(traits_keep), traits_keep, if(isNull(accurateCastOrNull(traits_text, 'JSON(max_dynamic_paths = 64)')), traits_text, '')) COMMENT 'The whole JSON text where traits cannot say all of it: null, empty objects, names with dots, long or huge numbers, arrays of several kinds, more than 32 levels or 512 fields, what ClickHouse cannot parse; else empty' CODEC(ZSTD(3)),
     `context` String COMMENT 'The event\'s context (page, campaign, library, ...) as JSON text, for JSONExtractString and the like; empty when absent' CODEC(ZSTD(3)),
     `consent` Map(LowCardinality(String), Bool) COMMENT 'What this event said of consent, by channel: true grants, false withdraws',
-    `revenue` Decimal(18, 4) COMMENT 'properties.revenue, else properties.total, exact, in main units of currency; 0 when the event names neither',
+    `revenue` Decimal(18, 4) COMMENT 'properties.revenue, else properties.total, else, of orders and refunds, price times quantity over properties.products (rows of before this was added: 0), exact, in main units of currency; 0 when the event names none',
     `currency` LowCardinality(String) COMMENT 'properties.currency, as written (ISO 4217); empty when absent',
     `clv` Decimal(18, 2) COMMENT 'Expected net value of the customer over the model\'s horizon, as known right after this event; main currency units',
     `clv_confidence` Float64 COMMENT 'How far clv is known: the square of the mean as a share of the mean square of what customers like this one are worth, 0 to 1; the relative standard deviation is sqrt(1 / clv_confidence - 1); as known right after this event',

@@ -1,0 +1,1 @@
+ALTER TABLE {database}.events MODIFY COLUMN IF EXISTS revenue COMMENT 'properties.revenue, else properties.total, else, of orders and refunds, price times quantity over properties.products (rows of before this was added: 0), exact, in main units of currency; 0 when the event names none';
