@@ -30,21 +30,13 @@ const (
 )
 
 // orderDays reads on which days, UTC, each customer bought, and for how much: what profiles keep of orders, and what
-// scores are made from. A day's refunds are not taken off.
+// scores are made from. A day's refunds are not taken off, and more than money can say is as much as it can, as in profiles.
 func (a *archive) orderDays(ctx context.Context) (log []fit.Purchase, err error) {
-	const query = `SELECT ` + customerOf + ` AS customer, toInt32(floor(toUnixTimestamp64Milli(occurred) / 86400000)) AS day, toString(sum(greatest(revenue, 0)))
+	const query = `SELECT ` + customerOf + ` AS customer, toInt32(floor(toUnixTimestamp64Milli(occurred) / 86400000)) AS day, toInt64(least(sum(greatest(revenue, 0)), toDecimal128('922337203685477.5807', 4)) * 10000)
 		FROM ` + customersEvents + ` WHERE event = 'Order Completed' AND type = 'track' GROUP BY customer, day ORDER BY customer, day`
 	err = a.rows(ctx, query, func(r *rowReader) error {
-		p := fit.Purchase{Customer: r.text(), Day: r.int32()}
-		amount := r.text()
-		if r.err != nil {
-			return r.err
-		}
-		if p.Amount, err = event.ParseMoney(amount); err != nil {
-			return err
-		}
-		log = append(log, p)
-		return nil
+		log = append(log, fit.Purchase{Customer: r.text(), Day: r.int32(), Amount: event.Money(r.int64())})
+		return r.err
 	})
 	return log, err
 }

@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -23,7 +25,7 @@ type auditCommand struct {
 
 // Help tells the exit codes.
 func (*auditCommand) Help() string {
-	return "Exit codes: 0 nothing is wrong, 3 there are alarms, 1 the audit failed, 2 wrong usage."
+	return "Exit codes: 0 nothing is wrong, 3 there are alarms, 1 the audit failed, or a part of it, 2 wrong usage."
 }
 
 // auditReport is what --json prints.
@@ -31,6 +33,17 @@ type auditReport struct {
 	At       time.Time            `json:"at"`
 	Alarms   int                  `json:"alarms"`
 	Readings []clickhouse.Reading `json:"readings"`
+	Failed   []failedChecks       `json:"failed,omitempty"`
+}
+
+// failedChecks are checks of which not every figure could be read.
+type failedChecks struct {
+	Checks []string `json:"checks"`
+	Error  string   `json:"error"`
+}
+
+func (f failedChecks) String() string {
+	return fmt.Sprintf("not all of %s could be read: %s", strings.Join(f.Checks, ", "), f.Error)
 }
 
 // Run is the command.
@@ -57,10 +70,15 @@ func (a *auditCommand) Run(ctx context.Context, s streams) error {
 	} else {
 		err = report.print(s.out, a.All)
 	}
-	if err == nil && report.Alarms > 0 {
+	switch {
+	case err != nil:
+		return err
+	case len(report.Failed) > 0: // whether anything else is wrong is not known
+		return reportedError{errors.New("audit: a part of it failed")}
+	case report.Alarms > 0:
 		return alarmError{report.Alarms}
 	}
-	return err
+	return nil
 }
 
 // alarmError ends a command that has found something and printed it.
@@ -84,6 +102,9 @@ func (r *auditReport) print(out io.Writer, all bool) error {
 			return err
 		}
 		fmt.Fprintln(out)
+	}
+	for _, f := range r.Failed {
+		fmt.Fprintln(out, f)
 	}
 	_, err := fmt.Fprintf(out, "%d alarms in %d figures\n", r.Alarms, len(r.Readings))
 	return err

@@ -68,6 +68,9 @@ func (j *auditJob) audit(ctx context.Context) error {
 		return err
 	}
 	j.metrics.tell(report)
+	for _, f := range report.Failed {
+		j.log.Warn("a part of the audit failed", "checks", f.Checks, "error", f.Error)
+	}
 	for _, r := range report.Readings {
 		if r.Alarm {
 			j.log.Info("audit alarm", "check", r.Check, "subject", r.Subject, "value", r.Value, "threshold", r.Threshold, "detail", r.Detail)
@@ -80,17 +83,18 @@ func (j *auditJob) audit(ctx context.Context) error {
 // looks at a bounded number.
 type auditMetrics struct {
 	value, alarm *prometheus.GaugeVec
-	last         prometheus.Gauge
+	failed, last prometheus.Gauge
 }
 
 func newAuditMetrics(r prometheus.Registerer) (*auditMetrics, error) {
 	labels := []string{"check", "subject"}
 	m := &auditMetrics{
-		value: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "attune_audit_value", Help: "The latest figure of each check of the audit; its unit is the check's, see docs/audit.md."}, labels),
-		alarm: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "attune_audit_alarm", Help: "1 where the latest audit found an alarm, else 0."}, labels),
-		last:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "attune_audit_timestamp_seconds", Help: "When this process audited last, in seconds since 1970; 0: it is another's to do."}),
+		value:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "attune_audit_value", Help: "The latest figure of each check of the audit; its unit is the check's, see docs/audit.md."}, labels),
+		alarm:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "attune_audit_alarm", Help: "1 where the latest audit found an alarm, else 0."}, labels),
+		failed: prometheus.NewGauge(prometheus.GaugeOpts{Name: "attune_audit_failed_checks", Help: "Of how many checks the latest audit could not read every figure; its log says why."}),
+		last:   prometheus.NewGauge(prometheus.GaugeOpts{Name: "attune_audit_timestamp_seconds", Help: "When this process audited last, in seconds since 1970; 0: it is another's to do."}),
 	}
-	for _, c := range []prometheus.Collector{m.value, m.alarm, m.last} {
+	for _, c := range []prometheus.Collector{m.value, m.alarm, m.failed, m.last} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -108,11 +112,15 @@ func (m *auditMetrics) tell(report *auditReport) {
 		}
 		m.alarm.WithLabelValues(r.Check, r.Subject).Set(alarm)
 	}
+	for _, f := range report.Failed {
+		m.failed.Add(float64(len(f.Checks)))
+	}
 	m.last.Set(float64(report.At.UnixMilli()) / 1000)
 }
 
 func (m *auditMetrics) reset() {
 	m.value.Reset()
 	m.alarm.Reset()
+	m.failed.Set(0)
 	m.last.Set(0)
 }

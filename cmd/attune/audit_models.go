@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -18,10 +19,7 @@ func (a *auditor) models(ctx context.Context) error {
 	if err != nil || number == 0 {
 		return err
 	}
-	if err := a.value(ctx, &object, number); err != nil {
-		return err
-	}
-	return a.propensities(ctx, &object, number)
+	return errors.Join(a.value(ctx, &object, number), a.propensities(ctx, &object, number))
 }
 
 // value audits the lifetime value.

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -42,18 +43,32 @@ type auditor struct {
 	found []clickhouse.Reading
 }
 
-// report runs all checks as of a moment.
+// report runs all checks as of a moment. What could not be read voids nothing else, unless there is nothing else.
 func (a *auditor) report(ctx context.Context, now time.Time) (*auditReport, error) {
 	a.now, a.found = now, nil
-	for _, check := range []func(context.Context) error{a.arrivals, a.fields, a.models, a.definitions} {
-		if err := check(ctx); err != nil {
-			return nil, err
+	r := &auditReport{At: now.UTC()}
+	var errs []error
+	for _, one := range []struct {
+		checks []string
+		run    func(context.Context) error
+	}{
+		{[]string{checkAge, checkVolume}, a.arrivals},
+		{[]string{checkMissing}, a.fields},
+		{[]string{checkPSI, checkLoss, checkECE}, a.models},
+		{[]string{checkCampaign, checkSegment, checkBlock, checkField}, a.definitions},
+	} {
+		if err := one.run(ctx); err != nil {
+			errs = append(errs, err)
+			r.Failed = append(r.Failed, failedChecks{one.checks, err.Error()})
 		}
+	}
+	if err := errors.Join(errs...); err != nil && (len(a.found) == 0 || ctx.Err() != nil) {
+		return nil, err
 	}
 	slices.SortStableFunc(a.found, func(a, b clickhouse.Reading) int {
 		return cmp.Or(cmp.Compare(a.Check, b.Check), cmp.Compare(a.Subject, b.Subject))
 	})
-	r := &auditReport{At: now.UTC(), Readings: a.found}
+	r.Readings = a.found
 	for _, f := range a.found {
 		if f.Alarm {
 			r.Alarms++
@@ -122,18 +137,13 @@ func (a *auditor) definitions(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := a.campaigns(ctx, workspace); err != nil {
-		return err
-	}
+	failed := a.campaigns(ctx, workspace)
 	unused, err := workspace.Unused(a.declared...)
-	if err != nil {
-		return err
-	}
 	for _, u := range unused {
 		check := map[string]string{config.UnusedSegment: checkSegment, config.UnusedTemplate: checkBlock, config.UnusedField: checkField}[u.Kind]
 		a.add(check, u.ID, drift.Finding{Threshold: 1, Alarm: true}, "%s", u.Why)
 	}
-	return nil
+	return errors.Join(failed, err)
 }
 
 // campaigns: a campaign that is new has time to fire.

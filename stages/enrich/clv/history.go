@@ -1,5 +1,7 @@
 package clv
 
+import "math"
+
 // History is what has to be kept of a customer's purchases to score them: five numbers. Purchases of one day count as
 // one. The zero value is a customer without a purchase.
 type History struct {
@@ -17,19 +19,27 @@ func (h History) Add(day int32, spend int64) History {
 	case h.Days == 0:
 		return History{First: day, Last: day, Days: 1, FirstSpend: spend}
 	case day == h.First:
-		h.FirstSpend += spend
+		h.FirstSpend = plus(h.FirstSpend, spend)
 	case day < h.First:
-		h.RepeatSpend += h.FirstSpend
+		h.RepeatSpend = plus(h.RepeatSpend, h.FirstSpend)
 		h.First, h.FirstSpend = day, spend
 		h.Days++
 	default:
-		h.RepeatSpend += spend
+		h.RepeatSpend = plus(h.RepeatSpend, spend)
 		if day != h.Last {
 			h.Days++
 		}
 		h.Last = max(h.Last, day)
 	}
 	return h
+}
+
+// plus sums up what is spent without ever wrapping around: what is out of range stays at the bound.
+func plus(a, b int64) int64 {
+	if b > 0 && a > math.MaxInt64-b {
+		return math.MaxInt64
+	}
+	return a + b
 }
 
 // Purchases is the history as of a moment: now in days, on the scale of the day numbers, a fraction being part of the

@@ -44,6 +44,17 @@ func TestHistory(t *testing.T) {
 }
 
 // The published summary (x, t_x, T, zbar) of all 2,357 customers of the CDNOW sample follows from its purchases.
+// What is spent stays at the bound, as in profiles, and never becomes a debt.
+func TestHistoryNeverWrapsAround(t *testing.T) {
+	h := History{}.Add(3, math.MaxInt64).Add(3, 1).Add(4, math.MaxInt64).Add(5, math.MaxInt64).Add(2, 1)
+	if diff := cmp.Diff(History{2, 5, 4, 1, math.MaxInt64}, h); diff != "" {
+		t.Error(diff)
+	}
+	if h = h.Add(6, -5); h.RepeatSpend != math.MaxInt64-5 {
+		t.Errorf("after a refund %d", h.RepeatSpend)
+	}
+}
+
 func TestHistoryOfCDNOW(t *testing.T) {
 	dir := sharedData(t)
 	file, err := os.Open(filepath.Join(dir, "CDNOW_sample.txt"))
