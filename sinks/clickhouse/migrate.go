@@ -32,7 +32,7 @@ ORDER BY (migration, step)
 COMMENT 'Which statements of the schema have run'`
 
 // migrator brings a database's schema up to date. Any number of them may run at once: each statement minds none
-// that ran before, and a step is recorded after it ran.
+// that ran before, undoes none that comes after, and a step is recorded after it ran.
 type migrator struct {
 	conn     driver.Conn
 	database string
@@ -52,28 +52,32 @@ func (m *migrator) run(ctx context.Context, files fs.FS) error {
 	if err := m.exec(ctx, recordTable); err != nil {
 		return fmt.Errorf("migrate %s: create schema_migrations: %w", m.database, err)
 	}
-	applied, err := m.applied(ctx)
-	if err != nil {
-		return fmt.Errorf("migrate %s: read schema_migrations: %w", m.database, err)
-	}
-	pending, err := compare(all, applied)
-	if err != nil {
-		return fmt.Errorf("migrate %s: %w", m.database, err)
-	}
-	for _, id := range pending {
+	for n := 0; ; n++ {
+		// Read anew before each step: what another sink has run meanwhile is not run again.
+		applied, err := m.applied(ctx)
+		if err != nil {
+			return fmt.Errorf("migrate %s: read schema_migrations: %w", m.database, err)
+		}
+		pending, err := compare(all, applied)
+		if err != nil {
+			return fmt.Errorf("migrate %s: %w", m.database, err)
+		}
+		if len(pending) == 0 {
+			if n > 0 {
+				m.log.Info("clickhouse schema migrated", "database", m.database, "statements", n)
+			}
+			return nil
+		}
+		id := pending[0]
 		mig := all[id.migration-1]
 		s := mig.steps[id.step-1]
-		if err := m.exec(ctx, s.statement); err != nil {
+		if err := m.exec(ctx, s.runs()); err != nil {
 			return fmt.Errorf("migrate %s: %s, statement %d: %w", m.database, mig.name, id.step, err)
 		}
 		if err := m.record(ctx, id, mig.name, s.checksum); err != nil {
 			return fmt.Errorf("migrate %s: record %s, statement %d: %w", m.database, mig.name, id.step, err)
 		}
 	}
-	if len(pending) > 0 {
-		m.log.Info("clickhouse schema migrated", "database", m.database, "statements", len(pending))
-	}
-	return nil
 }
 
 // compare returns the steps that are still to run, in their order. An error means that the database and this

@@ -26,6 +26,18 @@ type migration struct {
 type step struct {
 	statement string // with {database} for the database's name
 	checksum  string
+	replaced  bool // a later statement makes the same view anew
+}
+
+const replaceView = "CREATE OR REPLACE VIEW "
+
+// runs is what a step runs as. A view that a later step replaces is made only where there is none: a sink that is slower
+// than another one, which has made the newer view already, would put the older one in its place.
+func (s step) runs() string {
+	if view, is := strings.CutPrefix(s.statement, replaceView); is && s.replaced {
+		return "CREATE VIEW IF NOT EXISTS " + view
+	}
+	return s.statement
 }
 
 // migrations reads NNNN_name.sql, which are numbered from 1 without a gap. A statement ends with a semicolon at
@@ -54,7 +66,22 @@ func migrations(files fs.FS) ([]migration, error) {
 		}
 		all = append(all, m)
 	}
+	markReplaced(all)
 	return all, nil
+}
+
+// markReplaced finds the views that are made more than once; the last one counts.
+func markReplaced(all []migration) {
+	later := map[string]bool{}
+	for i := len(all) - 1; i >= 0; i-- {
+		for j := len(all[i].steps) - 1; j >= 0; j-- {
+			s := &all[i].steps[j]
+			if body, is := strings.CutPrefix(s.statement, replaceView); is {
+				name := strings.Fields(body)[0]
+				s.replaced, later[name] = later[name], true
+			}
+		}
+	}
 }
 
 func steps(text string) []step {

@@ -66,6 +66,52 @@ func TestViews(t *testing.T) {
 	}
 }
 
+// A visitor p2 looks, gets mails and orders as a guest, turns out to be the known p1, and orders again; p3, which had become
+// a part of p2 before, fired too; p4 was refused. Their views are one customer's. Pages are no orders, whatever they are
+// called.
+func TestViewsFollowMerges(t *testing.T) {
+	b := setup(t)
+	part := pipeline.SinkPart{Sequence: 1}
+	add := func(who string, kind event.Type, name, when, properties string) {
+		position := uint64(len(part.Facts.Events) + 1)
+		part.Facts.Events = append(part.Facts.Events, pipeline.Enriched{Position: position, Event: event.Event{
+			ID: fmt.Sprintf("e%d", position), Type: kind, Name: name, Profile: who, Occurred: at(when), Accepted: at(when), Properties: event.Object(properties),
+		}})
+	}
+	add("p2", event.Track, "Order Completed", "2026-03-02T09:00:00Z", `{"revenue":5}`)
+	add("p2", event.Track, "Product Viewed", "2026-03-16T10:00:00Z", `{}`)
+	add("p3", event.Track, "Product Added", "2026-03-16T10:01:00Z", `{}`)
+	add("p3", event.Delivery, "", "2026-03-16T10:02:00Z", `{"decision":"d1","campaign":"cart","outcome":"accepted"}`)
+	add("p2", event.Track, "Checkout Started", "2026-03-16T10:03:00Z", `{}`)
+	add("p1", event.Track, "Order Completed", "2026-03-16T10:04:00Z", `{"order_id":"o1","revenue":10}`)
+	add("p4", event.Track, "Product Viewed", "2026-03-16T10:00:00Z", `{}`)
+	add("p4", event.Page, "Order Completed", "2026-03-16T10:05:00Z", `{"revenue":7}`)
+	add("p4", event.Page, "Product Viewed", "2026-03-16T10:05:00Z", `{}`)
+	add("p4", event.Delivery, "", "2026-03-16T10:02:00Z", `{"decision":"d4","campaign":"cart","outcome":"accepted"}`)
+	for i, who := range []string{"p1", "p2", "p3", "p4"} {
+		part.Facts.Decisions = append(part.Facts.Decisions, pipeline.Decision{
+			ID: fmt.Sprintf("d%d", i), At: at("2026-03-16T10:01:30Z"), Profile: who, Campaign: "cart", Outcome: pipeline.Fired,
+		})
+	}
+	part.Facts.Merges = []pipeline.Merge{
+		{Loser: "p3", Winner: "p2", At: at("2026-03-16T10:02:30Z"), Position: 1}, {Loser: "p2", Winner: "p1", At: at("2026-03-16T10:03:30Z"), Position: 2},
+		{Loser: "p3", Winner: "p1", At: at("2026-03-16T10:03:30Z"), Position: 2}, {Loser: "p4", Winner: "p1", At: at("2026-03-16T10:03:30Z"), Refused: "too_many_merges", Position: 3},
+	}
+	b.write(t, pipeline.SinkBatch{Stream: "COMMITS", From: 1, To: 1, Parts: []pipeline.SinkPart{part}})
+	for _, test := range []struct{ sql, want string }{
+		{"SELECT customers, fired, accepted FROM campaign_performance", "2\t4\t2"},
+		{"SELECT step, customers FROM funnel", "1\t2\n2\t1\n3\t1\n4\t1"},
+		{"SELECT * FROM cohort_retention ORDER BY cohort, week", "2026-03-02\t0\t1\n2026-03-02\t2\t1"},
+		{"SELECT * FROM attribution", "e6\t2026-03-16 10:04:00.000\tp1\to1\t10\t\tcart\td1\t2026-03-16 10:02:00.000"},
+	} {
+		for _, settings := range []string{"", " SETTINGS join_use_nulls = 1"} { // as dbt and others ask
+			if diff := cmp.Diff(test.want, b.text(t, test.sql+settings)); diff != "" {
+				t.Errorf("%s%s (-want +got):\n%s", test.sql, settings, diff)
+			}
+		}
+	}
+}
+
 func TestViewsOfAnEmptyDatabase(t *testing.T) {
 	b := setup(t)
 	for view, want := range map[string]string{

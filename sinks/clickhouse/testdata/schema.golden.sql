@@ -2,7 +2,7 @@ CREATE VIEW attune.attribution
 (
     `event_id` String COMMENT 'The order, see events',
     `occurred` DateTime64(3, 'UTC') COMMENT 'When it was ordered; UTC',
-    `profile_id` String COMMENT 'The customer',
+    `profile_id` String COMMENT 'The customer: of profiles that were merged the one in which they go on, whichever ordered or got the mail',
     `order_id` String COMMENT 'The producer\'s order id',
     `revenue` Decimal(18, 4) COMMENT 'What was ordered; main units of currency',
     `currency` String COMMENT 'ISO 4217, as the producer wrote it: never sum over different ones',
@@ -14,36 +14,38 @@ COMMENT 'Orders after a mail, each with the last mail before it. It says what ca
 AS SELECT
     o.event_id AS event_id,
     o.occurred AS occurred,
-    o.profile_id AS profile_id,
+    o.customer AS profile_id,
     o.order_id AS order_id,
     o.revenue AS revenue,
     o.currency AS currency,
-    m.campaign AS campaign,
-    m.decision_id AS decision_id,
-    m.at AS mailed_at
+    s.campaign AS campaign,
+    s.decision_id AS decision_id,
+    s.at AS mailed_at
 FROM
 (
     SELECT
-        event_id,
-        occurred,
-        profile_id,
-        properties.order_id AS order_id,
-        revenue,
-        toString(currency) AS currency
-    FROM attune.events
-    WHERE (event = 'Order Completed') AND (NOT historical)
+        e.event_id AS event_id,
+        e.occurred AS occurred,
+        coalesce(nullIf(m.current_id, ''), e.profile_id) AS customer,
+        e.properties.order_id AS order_id,
+        e.revenue AS revenue,
+        toString(e.currency) AS currency
+    FROM attune.events AS e
+    LEFT JOIN attune.merged_profiles AS m ON m.profile_id = e.profile_id
+    WHERE (e.event = 'Order Completed') AND (e.type = 'track') AND (NOT e.historical)
 ) AS o
 ASOF INNER JOIN
 (
     SELECT
-        profile_id,
-        at,
-        toString(campaign) AS campaign,
-        decision_id
-    FROM attune.messages
-    WHERE outcome = 'accepted'
-) AS m ON (o.profile_id = m.profile_id) AND (o.occurred >= m.at)
-WHERE o.occurred < (m.at + toIntervalDay(7));
+        coalesce(nullIf(m.current_id, ''), d.profile_id) AS customer,
+        d.at AS at,
+        toString(d.campaign) AS campaign,
+        d.decision_id AS decision_id
+    FROM attune.messages AS d
+    LEFT JOIN attune.merged_profiles AS m ON m.profile_id = d.profile_id
+    WHERE d.outcome = 'accepted'
+) AS s ON (o.customer = s.customer) AND (o.occurred >= s.at)
+WHERE o.occurred < (s.at + toIntervalDay(7));
 
 CREATE TABLE attune.audit_readings
 (
@@ -70,7 +72,7 @@ CREATE VIEW attune.campaign_performance
     `fired` UInt64 COMMENT 'Decisions that ordered a mail',
     `held` UInt64 COMMENT 'Decisions put off',
     `suppressed` UInt64 COMMENT 'Decisions against a mail',
-    `customers` UInt64 COMMENT 'Different customers for whom it fired, exact',
+    `customers` UInt64 COMMENT 'Different customers for whom it fired, exact; profiles that were merged are one',
     `accepted` UInt64 COMMENT 'Mails that the destination took',
     `dropped` UInt64 COMMENT 'Mails not sent',
     `bounced` UInt64 COMMENT 'Mails refused for good',
@@ -85,7 +87,7 @@ AS SELECT
     countIf((kind = 'decision') AND (outcome = 'fired')) AS fired,
     countIf((kind = 'decision') AND (outcome = 'held')) AS held,
     countIf((kind = 'decision') AND (outcome = 'suppressed')) AS suppressed,
-    uniqExactIf(profile_id, (kind = 'decision') AND (outcome = 'fired')) AS customers,
+    uniqExactIf(customer, (kind = 'decision') AND (outcome = 'fired')) AS customers,
     countIf((kind = 'message') AND (outcome = 'accepted')) AS accepted,
     countIf((kind = 'message') AND (outcome = 'dropped')) AS dropped,
     countIf((kind = 'message') AND (outcome = 'bounced')) AS bounced,
@@ -96,17 +98,18 @@ FROM
 (
     SELECT
         'decision' AS kind,
-        toString(campaign) AS campaign,
-        toString(outcome) AS outcome,
-        profile_id,
-        at
-    FROM attune.decisions
+        toString(d.campaign) AS campaign,
+        toString(d.outcome) AS outcome,
+        coalesce(nullIf(m.current_id, ''), d.profile_id) AS customer,
+        d.at AS at
+    FROM attune.decisions AS d
+    LEFT JOIN attune.merged_profiles AS m ON m.profile_id = d.profile_id
     UNION ALL
     SELECT
         'message' AS kind,
         toString(campaign) AS campaign,
         toString(outcome) AS outcome,
-        profile_id,
+        '' AS customer,
         at
     FROM attune.messages
 )
@@ -116,27 +119,28 @@ CREATE VIEW attune.cohort_retention
 (
     `cohort` Date32 COMMENT 'Monday of the week (UTC) of the customers\' first order',
     `week` UInt32 COMMENT 'Calendar weeks since then; 0 is the week of the first order',
-    `customers` UInt64 COMMENT 'Different customers of the cohort who ordered in that week'
+    `customers` UInt64 COMMENT 'Different customers of the cohort who ordered in that week; profiles that were merged are one'
 )
 COMMENT 'Of the customers who first ordered in a week, how many ordered in the weeks after'
 AS SELECT
     first_week AS cohort,
     toUInt32(intDiv(toInt32(ordered) - toInt32(first_week), 7)) AS week,
-    uniqExact(profile_id) AS customers
+    uniqExact(customer) AS customers
 FROM
 (
     SELECT
-        profile_id,
+        customer,
         arrayMin(weeks) AS first_week,
         arrayJoin(weeks) AS ordered
     FROM
     (
         SELECT
-            profile_id,
-            groupUniqArray(toDate32(occurred) - (toDayOfWeek(occurred) - 1)) AS weeks
-        FROM attune.events
-        WHERE event = 'Order Completed'
-        GROUP BY profile_id
+            coalesce(nullIf(m.current_id, ''), e.profile_id) AS customer,
+            groupUniqArray(toDate32(e.occurred) - (toDayOfWeek(e.occurred) - 1)) AS weeks
+        FROM attune.events AS e
+        LEFT JOIN attune.merged_profiles AS m ON m.profile_id = e.profile_id
+        WHERE (e.event = 'Order Completed') AND (e.type = 'track')
+        GROUP BY customer
     )
 )
 GROUP BY
@@ -312,7 +316,7 @@ CREATE VIEW attune.funnel
 (
     `step` UInt8 COMMENT '1 to 4',
     `event` String COMMENT 'The event of this step',
-    `customers` UInt64 COMMENT 'Different customers who got at least this far, in this order, within 7 days of the first step',
+    `customers` UInt64 COMMENT 'Different customers who got at least this far, in this order, within 7 days of the first step; profiles that were merged are one',
     `of_first` Nullable(Float64) COMMENT 'customers / customers of step 1, 0 to 1'
 )
 COMMENT 'From view to order: how many customers got how far'
@@ -327,11 +331,12 @@ FROM
     FROM
     (
         SELECT
-            profile_id,
-            windowFunnel(604800000)(toUInt64(greatest(toUnixTimestamp64Milli(occurred), 0)), event = 'Product Viewed', event = 'Product Added', event = 'Checkout Started', event = 'Order Completed') AS level
-        FROM attune.events
-        WHERE event IN ('Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed')
-        GROUP BY profile_id
+            coalesce(nullIf(m.current_id, ''), e.profile_id) AS customer,
+            windowFunnel(604800000)(toUInt64(greatest(toUnixTimestamp64Milli(e.occurred), 0)), e.event = 'Product Viewed', e.event = 'Product Added', e.event = 'Checkout Started', e.event = 'Order Completed') AS level
+        FROM attune.events AS e
+        LEFT JOIN attune.merged_profiles AS m ON m.profile_id = e.profile_id
+        WHERE (e.event IN ('Product Viewed', 'Product Added', 'Checkout Started', 'Order Completed')) AND (e.type = 'track')
+        GROUP BY customer
     )
 ) AS counted
 CROSS JOIN
