@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -21,7 +22,7 @@ const MaxBatchRows = 1_000_000
 // Config says where ClickHouse is and how it is written to.
 type Config struct {
 	// DSN is clickhouse-go's address, clickhouse://user:password@host:9000/database?secure=true. Empty: the
-	// embedded server, whose address the caller puts here before [Open].
+	// embedded server, whose address the caller puts here before [Open]. It names one server: tables are not replicated.
 	DSN string `yaml:"dsn"`
 	// HTTP is the base address of the HTTP interface, for queries: https://host:8443. Empty: derived from DSN,
 	// port 8123, or 8443 with secure=true.
@@ -140,6 +141,9 @@ func (c Config) QueryDSN() (string, error) {
 func parseDSN(dsn string) (*clickhouse.Options, error) {
 	const want = "dsn: %w: want clickhouse://user:password@host:9000/database"
 	u, err := url.Parse(dsn)
+	if err != nil && severalHosts(dsn) { // each with a port
+		return nil, errors.New(several)
+	}
 	if err != nil { // whose own words may quote a part of the password
 		return nil, fmt.Errorf(want, errors.New("no URL (special characters in a password are written as %2F and the like)"))
 	}
@@ -153,8 +157,29 @@ func parseDSN(dsn string) (*clickhouse.Options, error) {
 	if len(options.Addr) == 0 {
 		return nil, fmt.Errorf(want, errors.New("no host"))
 	}
+	if len(options.Addr) > 1 { // in the host, hosts or alt_hosts
+		return nil, errors.New(several)
+	}
 	if options.Auth.Database == "" {
 		options.Auth.Database = DefaultDatabase
 	}
 	return options, nil
+}
+
+// several refuses what would look as if it worked: tables would be made on the server that happens to answer, an insert
+// whose end is unclear repeated on another, which has not seen it, and queries would ask the first alone.
+const several = "dsn: several addresses: the tables are not replicated, so all of them have to be on one server; give its address " +
+	"alone, and no balancer's that leads to several, not even if it keeps a connection to one"
+
+// severalHosts tells whether the part of a DSN that names the host holds a list.
+func severalHosts(dsn string) bool {
+	_, rest, _ := strings.Cut(dsn, "://")
+	authority, after := rest, ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		authority, after = rest[:i], rest[i:]
+	}
+	if strings.Contains(after, "@") { // a password that was not escaped
+		return false
+	}
+	return strings.Contains(authority[strings.LastIndex(authority, "@")+1:], ",")
 }

@@ -28,6 +28,13 @@ func TestConfig(t *testing.T) {
 		{"no host", func(c *Config) { c.DSN = "localhost" }, "dsn: no address"},
 		{"scheme", func(c *Config) { c.DSN = "mysql://u:secret@h:1/a" }, "dsn: "},
 		{"port", func(c *Config) { c.DSN = "clickhouse://u:sec/ret@h:1/a" }, "dsn: "},
+		{"hosts", func(c *Config) { c.DSN = "clickhouse://u:sec,ret@a,b/x" }, "dsn: several addresses"},
+		{"hosts and a port", func(c *Config) { c.DSN = "clickhouse://u:p@a,b:9000/x" }, "dsn: several addresses"},
+		{"hosts and ports", func(c *Config) { c.DSN = "clickhouse://u:sec,ret@a:9000,b:9000/x" }, "dsn: several addresses"},
+		{"hosts twice", func(c *Config) { c.DSN = "http://a:8123,a:8123/x" }, "dsn: several addresses"},
+		{"hosts beside", func(c *Config) { c.DSN = "clickhouse://u:p@a:9000/x?alt_hosts=b:9000" }, "dsn: several addresses"},
+		{"hosts before", func(c *Config) { c.DSN = "clickhouse://u:p@a:9000/x?hosts=b:9000,c:9000" }, "dsn: several addresses"},
+		{"no hosts, a password", func(c *Config) { c.DSN = "clickhouse://u:sec,/ret%@h:1/a" }, "dsn: no URL"},
 	} {
 		c := DefaultConfig()
 		test.change(&c)
@@ -48,6 +55,8 @@ func TestDatabaseNameAndQueryDSN(t *testing.T) {
 		{"clickhouse://u:p@h:9440/?secure=true", "", "", "attune", "https://u:p@h:8443/attune"},
 		{"clickhouse://u:p@h:9000", "http://other:1", "", "attune", "http://u:p@other:1/attune"},
 		{"http://u:p@h:8123/a", "", "", "a", "http://u:p@h:8123/a"},
+		{"clickhouse://u,v:p,q@h:9000/a,b?x=1,2", "", "c", "c", "http://u,v:p,q@h:8123/c"},
+		{"clickhouse://[::1]:9000/a", "", "", "a", "http://:@[::1]:8123/a"},
 		{"", "", "", "attune", ""},
 	} {
 		c := Config{DSN: test.dsn, HTTP: test.http, Database: test.database}
