@@ -64,7 +64,47 @@ func temporaryCodes() []int32 {
 		735,  // QUERY_WAS_CANCELLED_BY_CLIENT
 		745,  // SERVER_OVERLOADED
 		999,  // KEEPER_EXCEPTION
+		1000, // POCO_EXCEPTION: files and the network
+		1001, // STD_EXCEPTION: a file system's
 		1002, // UNKNOWN_EXCEPTION
+	}
+}
+
+// aboutRows tells whether the server refused what the rows hold: it would do so however often they are sent.
+func aboutRows(err error) bool {
+	var exception *clickhouse.Exception
+	return errors.As(err, &exception) && slices.Contains(rowCodes(), exception.Code)
+}
+
+// rowCodes are what ClickHouse says of values that it can't parse or keep.
+func rowCodes() []int32 {
+	return []int32{
+		6,   // CANNOT_PARSE_TEXT
+		15,  // DUPLICATE_COLUMN: a path that comes twice
+		25,  // CANNOT_PARSE_ESCAPE_SEQUENCE
+		26,  // CANNOT_PARSE_QUOTED_STRING
+		27,  // CANNOT_PARSE_INPUT_ASSERTION_FAILED
+		38,  // CANNOT_PARSE_DATE
+		41,  // CANNOT_PARSE_DATETIME
+		43,  // ILLEGAL_TYPE_OF_ARGUMENT
+		48,  // NOT_IMPLEMENTED: of a value's kind
+		49,  // LOGICAL_ERROR: a defect of its own, which such a value may hit each time
+		53,  // TYPE_MISMATCH
+		69,  // ARGUMENT_OUT_OF_BOUND
+		70,  // CANNOT_CONVERT_TYPE
+		72,  // CANNOT_PARSE_NUMBER
+		117, // INCORRECT_DATA
+		128, // TOO_LARGE_ARRAY_SIZE
+		130, // CANNOT_READ_ARRAY_FROM_TEXT
+		131, // TOO_LARGE_STRING_SIZE
+		190, // SIZES_OF_ARRAYS_DONT_MATCH
+		306, // TOO_DEEP_RECURSION
+		321, // VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
+		349, // CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
+		386, // NO_COMMON_TYPE
+		407, // DECIMAL_OVERFLOW
+		467, // CANNOT_PARSE_BOOL
+		632, // UNEXPECTED_DATA_AFTER_PARSED_VALUE
 	}
 }
 
@@ -89,7 +129,8 @@ func hint(err error) string {
 		return "the table's columns were changed by hand: undo that"
 	case 115: // UNKNOWN_SETTING
 		return "the server is too old: use ClickHouse 25.8 or newer"
-	case 6, 26, 27, 38, 41, 53, 69, 70, 72, 117, 349, 407, 131, 190:
+	}
+	if aboutRows(err) {
 		return "a value does not fit its column: compare the table with what SHOW CREATE TABLE says in a fresh database"
 	}
 	return "see ClickHouse's message"

@@ -141,7 +141,7 @@ func (s *Sink) Write(ctx context.Context, b pipeline.SinkBatch) error {
 func (s *Sink) write(ctx context.Context, r *rows, token string) error {
 	ctx = s.once(ctx, token)
 	err := s.insert(ctx, r)
-	if unparsed := r.unparsed(); err != nil && unparsed != nil && ctx.Err() == nil {
+	if unparsed := r.unparsed(); aboutRows(err) && unparsed != nil && ctx.Err() == nil {
 		// No payload may hold up what comes after it: without JSON to parse, none is left to fail.
 		if s.insert(ctx, unparsed) == nil {
 			s.log.Error("clickhouse refused a batch and took it with its JSON as text only: look for it in the _raw columns",
