@@ -85,7 +85,7 @@ func (c *explainCommand) explain(ctx context.Context, js jetstream.JetStream, at
 		past, err := c.past(ctx, js, reader, definitions, id, at)
 		switch later := laterMerged(f.Profile, id, at); {
 		case errors.Is(err, replay.ErrAged):
-			return c.recorded(ctx, id, at, fmt.Errorf("explain --at %s: %w", at, err))
+			return c.recorded(ctx, f.Profile, id, at, fmt.Errorf("explain --at %s: %w", at, err))
 		case errors.Is(err, replay.ErrUnknown) && len(later) > 0:
 			return nil, fmt.Errorf("explain --at %s: %w; %s", at, err, beforeMerging(later))
 		case err != nil:

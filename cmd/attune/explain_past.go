@@ -74,10 +74,15 @@ SELECT toString(segment) AS id, entered AS in, concat(replaceOne(toString(at), '
 FROM segment_changes WHERE profile_id = '%s' AND at <= fromUnixTimestamp64Milli(%d)
 ORDER BY segment_changes.at DESC, sequence DESC LIMIT 1 BY id`
 
-// recorded is what ClickHouse has, where the log doesn't reach back far enough: the memberships without the conditions.
-func (c *explainCommand) recorded(ctx context.Context, id string, at event.Instant, aged error) (*explanation, error) {
+// wentOnSQL is the profile in which one had gone on by an instant: each loser has a row for wherever it came to.
+const wentOnSQL = `
+SELECT winner AS id FROM profile_merges WHERE loser = '%s' AND refused = '' AND at <= fromUnixTimestamp64Milli(%d)
+ORDER BY sequence DESC LIMIT 1`
+
+// recorded is what ClickHouse has, where the log doesn't reach back far enough: the memberships without the conditions, of
+// the customer whom the id named at the instant. now is who they are.
+func (c *explainCommand) recorded(ctx context.Context, now *profile.Profile, id string, at event.Instant, aged error) (*explanation, error) {
 	x := &explanation{Profile: id, At: at, Segments: []explainedSegment{}, Recorded: []recordedSegment{}}
-	x.Notes = []string{fmt.Sprintf("%v. What follows is recorded in ClickHouse, without the conditions and their values", aged)}
 	settings, err := c.load()
 	if err != nil {
 		return nil, errors.Join(aged, err)
@@ -86,23 +91,45 @@ func (c *explainCommand) recorded(ctx context.Context, id string, at event.Insta
 	if err != nil {
 		return nil, errors.Join(aged, err)
 	}
-	var rows bytes.Buffer
-	if err := clickhouse.Query(ctx, dsn, fmt.Sprintf(recordedSQL, id, int64(at)), "JSONEachRow", &rows); err != nil {
-		return nil, fmt.Errorf("%w; nor can ClickHouse be asked who was in which segment: %w", aged, err)
+	unasked := func(err error) error {
+		return fmt.Errorf("%w; nor can ClickHouse be asked who was in which segment: %w", aged, err)
 	}
-	for decoder := json.NewDecoder(&rows); ; {
-		var s recordedSegment
-		if err := decoder.Decode(&s); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return nil, fmt.Errorf("read the changes of segments: %w", err)
-		}
+	wentOn, err := recordedRows[struct{ ID string }](ctx, dsn, fmt.Sprintf(wentOnSQL, id, int64(at)))
+	if err != nil {
+		return nil, unasked(err)
+	}
+	if len(wentOn) > 0 {
+		x.Profile = wentOn[0].ID
+	}
+	segments, err := recordedRows[recordedSegment](ctx, dsn, fmt.Sprintf(recordedSQL, x.Profile, int64(at)))
+	if err != nil {
+		return nil, unasked(err)
+	}
+	for _, s := range segments {
 		if len(c.Segment) == 0 || slices.Contains(c.Segment, s.ID) {
 			x.Recorded = append(x.Recorded, s)
 		}
 	}
+	x.Notes = append([]string{fmt.Sprintf("%v. What follows is recorded in ClickHouse, without the conditions and their values", aged)},
+		mergeNotes(now, id, x.Profile, at)...)
 	slices.SortFunc(x.Recorded, func(a, b recordedSegment) int { return bytes.Compare([]byte(a.ID), []byte(b.ID)) })
 	return x, nil
+}
+
+func recordedRows[T any](ctx context.Context, dsn, query string) (all []T, err error) {
+	var rows bytes.Buffer
+	if err := clickhouse.Query(ctx, dsn, query, "JSONEachRow", &rows); err != nil {
+		return nil, err
+	}
+	for decoder := json.NewDecoder(&rows); ; {
+		var row T
+		if err := decoder.Decode(&row); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, fmt.Errorf("read the database's answer: %w", err)
+		}
+		all = append(all, row)
+	}
 }
 
 // printRecorded shows what ClickHouse has to people.
