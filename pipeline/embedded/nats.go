@@ -159,7 +159,7 @@ func (n *NATS) ready(ctx context.Context, log *natsLog) error {
 // follows until the server is started again, and whoever publishes to it gets no answer.
 func (n *NATS) Healthy() error {
 	if status := n.server.Healthz(&server.HealthzOptions{}); status.Error != "" {
-		return fmt.Errorf("embedded nats: %s; is the disk full, or not writable?", status.Error)
+		return fmt.Errorf("embedded nats: %s (is the disk full, or not writable?)", status.Error)
 	}
 	return nil
 }

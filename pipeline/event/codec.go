@@ -163,8 +163,8 @@ func (e *Event) Encode() ([]byte, error) {
 }
 
 func (e *Event) append(b []byte) (_ []byte, err error) {
-	b = appendText(append(b, `{"id":`...), e.ID)
-	b = appendText(append(b, `,"type":`...), string(e.Type))
+	b = AppendText(append(b, `{"id":`...), e.ID)
+	b = AppendText(append(b, `,"type":`...), string(e.Type))
 	b = appendOptional(b, `,"name":`, e.Name)
 	b = appendOptional(b, `,"profile":`, e.Profile)
 	b = appendOptional(b, `,"user":`, e.User)
@@ -194,7 +194,7 @@ func (e *Event) append(b []byte) (_ []byte, err error) {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = strconv.AppendBool(append(appendText(b, channel), ':'), e.Consent[channel])
+			b = strconv.AppendBool(append(AppendText(b, channel), ':'), e.Consent[channel])
 		}
 		b = append(b, '}')
 	}
@@ -210,15 +210,15 @@ func (e *Event) append(b []byte) (_ []byte, err error) {
 		}
 	}
 	if c := e.Control; c != nil {
-		b = appendText(append(b, `,"control":{"kind":`...), c.Kind)
+		b = AppendText(append(b, `,"control":{"kind":`...), c.Kind)
 		b = strconv.AppendUint(append(b, `,"version":`...), c.Version, 10)
-		b = appendText(append(b, `,"hash":`...), c.Hash)
+		b = AppendText(append(b, `,"hash":`...), c.Hash)
 		if b, err = c.appendSwitch(b); err != nil {
 			return nil, err
 		}
 		b = append(b, '}')
 	}
-	b = appendText(append(b, `,"source":{"name":`...), e.Source.Name)
+	b = AppendText(append(b, `,"source":{"name":`...), e.Source.Name)
 	b = strconv.AppendUint(append(b, `,"ordinal":`...), e.Source.Ordinal, 10)
 	if e.Source.After != 0 {
 		b = strconv.AppendUint(append(b, `,"after":`...), e.Source.After, 10)
@@ -266,11 +266,11 @@ func appendOptional(b []byte, key, value string) []byte {
 	if value == "" {
 		return b
 	}
-	return appendText(append(b, key...), value)
+	return AppendText(append(b, key...), value)
 }
 
-// appendText writes a string as JSON; bytes that are no UTF-8 become U+FFFD.
-func appendText(b []byte, s string) []byte {
+// AppendText writes a string as JSON, escaped only where it must be; bytes that are no UTF-8 become U+FFFD.
+func AppendText(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
 			return appendQuoted(b, s)

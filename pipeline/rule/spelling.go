@@ -3,8 +3,6 @@ package rule
 import (
 	"bytes"
 	"encoding/json"
-	"slices"
-	"unicode/utf8"
 
 	"attune/pipeline/event"
 )
@@ -52,17 +50,5 @@ func appendText(out, quoted []byte) []byte {
 	if json.Unmarshal(quoted, &text) != nil {
 		return append(out, quoted...) // no valid event has one
 	}
-	const hex = "0123456789abcdef"
-	out = slices.Grow(append(out, '"'), len(text)+1)
-	for _, r := range text {
-		switch {
-		case r == '"' || r == '\\':
-			out = append(out, '\\', byte(r))
-		case r < ' ':
-			out = append(out, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
-		default:
-			out = utf8.AppendRune(out, r)
-		}
-	}
-	return append(out, '"')
+	return event.AppendText(out, text)
 }
