@@ -94,7 +94,14 @@ func TestSinkGoesOnAfterCommitsAreLost(t *testing.T) {
 			const more = 50
 			if soon {
 				stop = r.read(t.Context(), w, 19, 10*time.Millisecond)
-				time.Sleep(300 * time.Millisecond) // it has looked
+				eventually(t, "it has looked", func() bool {
+					journal, err := r.js.KeyValue(t.Context(), topology.Journal)
+					if err != nil {
+						t.Fatal(err)
+					}
+					entry, err := journal.Get(t.Context(), "sink")
+					return err == nil && strings.Contains(string(entry.Value()), `"lost":1`)
+				})
 				r.commit(21, more)
 			} else {
 				r.commit(21, more)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -42,7 +43,14 @@ func TestRunEndsWhenItsBrokerCannotWrite(t *testing.T) {
 	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_FSIZE, &none, nil); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Second) // at least one heartbeat
+	d.eventually(30*time.Second, "it is not ready", func() bool { // a heartbeat could not be written
+		answer, err := http.Get(d.IngestURL + "/readyz")
+		if err != nil {
+			return true // it has ended
+		}
+		defer answer.Body.Close()
+		return answer.StatusCode != http.StatusOK
+	})
 	if err := unix.Prlimit(d.cmd.Process.Pid, unix.RLIMIT_FSIZE, &before, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,8 @@ type SubscriberConfig struct {
 	// Whole hands a batch over as one Watermill message, for handlers that go through it by HandOver.Each: the
 	// Router's work for a message costs more than many a handler's own. Default: one message at a time.
 	Whole bool
-	// Delete purges a topic's messages soon after they are acknowledged: this reader is their only one.
+	// Delete purges a topic's messages soon after they are acknowledged, but for what a Keeper comes back to: this reader is their
+	// only one.
 	Delete bool
 	// Volatile lets the broker forget what was acknowledged when it restarts: for readers that know what they have done, or
 	// whose stream holds little else than what is to be read. The lag of such a reader is unknown from then until it reads
